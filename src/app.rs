@@ -1,0 +1,240 @@
+//! Wires everything, and owns the order of start and shutdown.
+//!
+//! Start: lock the pool, probe the host, open and migrate the records, recover, bind the sockets, and only then tell
+//! systemd that the daemon is ready. Shutdown: take no new request, finish those under way within the grace period,
+//! stop the background, sync, give the lock back. A kill at any moment is covered by recovery.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::Group;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::grpc::{Listener, Servers};
+use crate::metadata::Metadata;
+use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
+use crate::pool::PoolLock;
+use crate::snapshotter::{Settings, Snapshotter};
+use crate::store::Durability;
+use crate::telemetry;
+use crate::{Chain, Error, Result};
+
+/// A daemon that is ready to serve.
+pub struct App {
+    config: Config,
+    snapshotter: Arc<Snapshotter>,
+    host: HostFeatures,
+    // Last: given back when everything else is gone.
+    _lock: PoolLock,
+}
+
+/// An owned pool whose records and directories are open, as the daemon and the offline commands need it.
+pub struct OpenPool {
+    /// The records.
+    pub metadata: Metadata,
+    /// Where everything is.
+    pub layout: Layout,
+    /// The directories.
+    pub dirs: LayerDirs,
+    /// What the host can do.
+    pub host: HostFeatures,
+    /// Keeps others out.
+    pub lock: PoolLock,
+}
+
+impl OpenPool {
+    /// Locks and opens the pool of a configuration, making it when it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Pool`] with what to do when it is owned, damaged, too new, or the host cannot hold it.
+    pub fn open(config: &Config) -> Result<OpenPool> {
+        let layout = Layout::new(&config.root)?;
+        let lock = PoolLock::acquire(layout.root())?;
+        layout.create()?;
+        let dirs = LayerDirs::open(&layout)?;
+        let host = probe(&layout)?;
+        let durability = if config.durability.sync_records { Durability::Synced } else { Durability::Written };
+        let metadata = Metadata::open(layout.meta(), durability)?;
+        Ok(OpenPool { metadata, layout, dirs, host, lock })
+    }
+}
+
+impl App {
+    /// Opens and recovers the pool.
+    ///
+    /// # Errors
+    /// As for [`OpenPool::open`].
+    pub fn build(config: Config) -> Result<App> {
+        let OpenPool { metadata, layout, dirs, host, lock } = OpenPool::open(&config)?;
+        let settings = settings(&config, &host);
+        tracing::info!(
+            pool = metadata.pool(),
+            root = %config.root.display(),
+            transitions = lock.ownership().transitions,
+            "pool opened"
+        );
+        let (snapshotter, report) = Snapshotter::start(metadata, layout, dirs, settings)?;
+        report.log();
+        Ok(App { config, snapshotter: Arc::new(snapshotter), host, _lock: lock })
+    }
+
+    /// Serves until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// [`Error::Pool`] or [`Error::Fs`] when a socket or the metrics listener cannot be bound.
+    pub fn run(self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("leasehold")
+            .max_blocking_threads(self.config.limits.max_concurrent_requests)
+            .build()
+            .map_err(|err| Error::Pool(format!("the runtime cannot be started: {err}")))?;
+        let result = runtime.block_on(self.serve());
+        // What did not end within the grace period gets a last second; recovery covers the rest.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        self.snapshotter.stop();
+        tracing::info!("stopped");
+        result
+    }
+
+    async fn serve(&self) -> Result<()> {
+        if let Some(address) = self.config.metrics.listen {
+            telemetry::serve_metrics(address)?;
+            tokio::spawn(telemetry::report_pool(self.snapshotter.clone()));
+        }
+        let (plugin, api) = self.listeners()?;
+        let stop = CancellationToken::new();
+        let servers = Servers::new(self.snapshotter.clone(), self.host.clone());
+        let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
+        tokio::spawn(feed_watchdog(self.snapshotter.clone()));
+        notify(&[NotifyState::Ready]);
+        tracing::info!(
+            plugin = %self.config.plugin.socket.display(),
+            api = %self.config.api.socket.display(),
+            "serving"
+        );
+        let stopper = stop.clone();
+        tokio::spawn(async move {
+            wait_for_signal().await;
+            stopper.cancel();
+        });
+        drain(serving, stop, self.config.daemon.shutdown_grace).await
+    }
+
+    /// Takes the sockets that systemd passed, by their names, and binds the others.
+    fn listeners(&self) -> Result<(Listener, Listener)> {
+        let mut inherited = inherited_sockets();
+        let mut take = |name: &str, path: &Path, group: Option<&str>| {
+            match inherited.iter().position(|(given, _)| given == name) {
+                Some(index) => Ok(Listener::inherited(inherited.swap_remove(index).1)),
+                None => Listener::bind(path, group.map(group_id).transpose()?),
+            }
+        };
+        let (plugin, api) = (&self.config.plugin, &self.config.api);
+        let listeners = (
+            take("plugin", &plugin.socket, plugin.group.as_deref())?,
+            take("api", &api.socket, api.group.as_deref())?,
+        );
+        for (name, _) in inherited {
+            tracing::warn!(name, "systemd passed a socket of an unknown name; closed");
+        }
+        Ok(listeners)
+    }
+}
+
+/// Waits for the servers to end; after the stop, for the grace period at most.
+async fn drain(
+    mut serving: tokio::task::JoinHandle<Result<()>>,
+    stop: CancellationToken,
+    grace: Duration,
+) -> Result<()> {
+    tokio::select! {
+        // Before the stop, servers end only because they failed.
+        ended = &mut serving => return ended.unwrap_or(Err(Error::Lost("a server"))),
+        () = stop.cancelled() => {}
+    }
+    notify(&[NotifyState::Stopping]);
+    tracing::info!(grace = ?grace, "stopping; requests under way are finished");
+    match tokio::time::timeout(grace, &mut serving).await {
+        Ok(ended) => ended.unwrap_or(Err(Error::Lost("a server"))),
+        Err(_) => {
+            tracing::warn!("requests are still under way after the grace period; they are dropped");
+            serving.abort();
+            Ok(())
+        }
+    }
+}
+
+fn settings(config: &Config, host: &HostFeatures) -> Settings {
+    Settings {
+        mounts: MountOptions::new(&config.snapshotter.mount_options, true, host),
+        upperdir_label: config.snapshotter.upperdir_label,
+        sync_layers_on_commit: config.durability.sync_layers_on_commit,
+        min_free: config.limits.min_free,
+        reclaim_workers: config.reclaim.workers,
+        cleanup_wait: config.reclaim.cleanup_wait,
+    }
+}
+
+/// Finds a group by its number or its name.
+fn group_id(group: &str) -> Result<u32> {
+    if let Ok(gid) = group.parse() {
+        return Ok(gid);
+    }
+    match Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid.as_raw()),
+        _ => Err(Error::Pool(format!("the group {group:?} of a socket does not exist. Make it, or configure another"))),
+    }
+}
+
+#[expect(unsafe_code, reason = "systemd passes sockets as descriptor numbers, and each is taken over exactly once")]
+fn inherited_sockets() -> Vec<(String, OwnedFd)> {
+    match sd_notify::listen_fds_with_names() {
+        // SAFETY: the service manager opened these descriptors for this process, and nothing else here uses them.
+        Ok(sockets) => sockets.map(|(fd, name)| (name, unsafe { OwnedFd::from_raw_fd(fd) })).collect(),
+        Err(err) => {
+            tracing::debug!(error = %err, "no sockets were passed");
+            Vec::new()
+        }
+    }
+}
+
+async fn wait_for_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without a handler the default action of the signal ends the process.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Tells systemd at half its period that the daemon can still answer: the blocking pool and the records, not only the
+/// event loop.
+async fn feed_watchdog(snapshotter: Arc<Snapshotter>) {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval(period / 2);
+    loop {
+        ticks.tick().await;
+        let snapshotter = snapshotter.clone();
+        match tokio::task::spawn_blocking(move || snapshotter.metadata().totals()).await {
+            Ok(Ok(_)) => notify(&[NotifyState::Watchdog]),
+            Ok(Err(err)) => tracing::error!(error = %Chain(&err), "the records cannot be read; the watchdog is not fed"),
+            Err(err) => tracing::error!(error = %err, "the blocking pool is gone; the watchdog is not fed"),
+        }
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    // Without systemd there is nobody to tell.
+    if let Err(err) = sd_notify::notify(state) {
+        tracing::debug!(error = %err, "the service manager cannot be notified");
+    }
+}

@@ -1,0 +1,228 @@
+//! `leasehold config`: configuration for other programs.
+//!
+//! containerd reads what a proxy plugin can do from its own configuration and never asks the plugin. So what is
+//! printed has to be right for this host, this configuration and this version of containerd.
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+
+use crate::config::Config;
+use crate::overlay::{HostFeatures, Layout, probe};
+
+/// How many layers of all images together containerd may unpack at a time.
+const MAX_CONCURRENT_UNPACKS: usize = 4;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Print what containerd's configuration needs to use leasehold on this host.
+    Containerd(ContainerdArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ContainerdArgs {
+    /// Version of containerd's configuration: what the `version` line of /etc/containerd/config.toml says.
+    #[arg(long, value_enum, default_value_t = StanzaVersion::V3, value_name = "VERSION")]
+    version: StanzaVersion,
+}
+
+/// Versions of containerd's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StanzaVersion {
+    /// containerd 1.x, legacy: a file without a `version` line.
+    #[value(name = "1")]
+    V1,
+    /// containerd 1.6 and 1.7.
+    #[value(name = "2")]
+    V2,
+    /// containerd 2.0 and later.
+    #[value(name = "3")]
+    V3,
+}
+
+/// What containerd may ask of the snapshotter on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostCapabilities {
+    /// Whether layers can be mounted with other owners.
+    pub remap_ids: bool,
+    /// Whether containerd must not change owners by copying files instead.
+    pub only_remap_ids: bool,
+    /// Whether the parent of a snapshot may be set when it is committed.
+    pub rebase: bool,
+}
+
+impl HostCapabilities {
+    /// Derives the capabilities from what was probed and configured.
+    pub fn new(config: &Config, host: &HostFeatures) -> HostCapabilities {
+        HostCapabilities {
+            remap_ids: host.idmapped,
+            only_remap_ids: !config.snapshotter.slow_chown,
+            // Extraction without a parent makes whiteouts, which a user namespace does not allow.
+            rebase: !host.userns,
+        }
+    }
+
+    fn names(self) -> Vec<&'static str> {
+        let all = [
+            ("remap-ids", self.remap_ids),
+            ("only-remap-ids", self.only_remap_ids),
+            ("rebase", self.rebase),
+        ];
+        all.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
+    }
+}
+
+pub(super) fn run(config: &Config, command: &Command) -> anyhow::Result<ExitCode> {
+    let Command::Containerd(args) = command;
+    let layout = Layout::new(&config.root)?;
+    layout.create().context("the host is probed in the pool's directory")?;
+    let host = HostCapabilities::new(config, &probe(&layout)?);
+    print!("{}", containerd_stanza(args.version, config, &host));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what containerd's configuration needs to use leasehold, as TOML with comments for the operator.
+pub fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCapabilities) -> String {
+    // Only the transfer service of containerd 2.2 and later rebases, and only version 3 configures it.
+    let without_rebase = HostCapabilities { rebase: false, ..*host };
+    match version {
+        StanzaVersion::V1 => [V1, &proxy_plugin(config, without_rebase), &cri(config, "plugins.cri.containerd")].concat(),
+        StanzaVersion::V2 => [
+            V2,
+            &proxy_plugin(config, without_rebase),
+            &cri(config, r#"plugins."io.containerd.grpc.v1.cri".containerd"#),
+        ]
+        .concat(),
+        StanzaVersion::V3 => [
+            V3,
+            &proxy_plugin(config, *host),
+            &cri(config, "plugins.'io.containerd.cri.v1.images'"),
+            &transfer(config, host),
+        ]
+        .concat(),
+    }
+}
+
+const V1: &str = "\
+# leasehold in the configuration of containerd 1.x, legacy version: for a file without a `version` line.
+# Prefer version 2, which containerd has read since 1.3.
+#
+# Printed by `leasehold config containerd --version 1` for one host and one configuration of leasehold. Print it again
+# when either has changed. Merge it into /etc/containerd/config.toml, where no table may be twice, and restart containerd.
+";
+
+const V2: &str = "\
+# leasehold in the configuration of containerd 1.6 and 1.7, version 2. containerd 2.x reads this as well, but its
+# transfer service then knows nothing of leasehold, and most pulls fail: use version 3 there.
+#
+# Printed by `leasehold config containerd --version 2` for one host and one configuration of leasehold. Print it again
+# when either has changed. Merge it into /etc/containerd/config.toml, where no table may be twice, and restart containerd.
+# In a file of its own, named by `imports`, the table of CRI would replace all other settings of CRI in containerd 1.x.
+
+version = 2
+";
+
+const V3: &str = "\
+# leasehold in the configuration of containerd 2.0 and later, version 3. It can be part of a file of version 4, too.
+#
+# Printed by `leasehold config containerd --version 3` for one host and one configuration of leasehold. Print it again
+# when either has changed. Merge it into /etc/containerd/config.toml, where no table may be twice, or save it as a file
+# that is named by `imports` there; then restart containerd.
+
+version = 3
+";
+
+fn proxy_plugin(config: &Config, capabilities: HostCapabilities) -> String {
+    let name = &config.snapshotter.name;
+    let table = key(name);
+    let address = quoted(&config.plugin.socket.to_string_lossy());
+    let root = quoted(&config.root.to_string_lossy());
+    let capabilities = capabilities.names();
+    let mut out = format!(
+        "
+# Clients choose the snapshotter by this name: `ctr images pull --snapshotter {name}`, `nerdctl --snapshotter {name}`, or
+# CONTAINERD_SNAPSHOTTER={name} in the environment of either.
+[proxy_plugins.{table}]
+  type = \"snapshot\"
+  # `socket` in the section [plugin] of leasehold's configuration.
+  address = {address}
+"
+    );
+    if !capabilities.is_empty() {
+        out += &format!(
+            "  # What this host can do. Read since containerd 1.7.23, ignored before.
+  capabilities = {capabilities:?}
+"
+        );
+    }
+    out += &format!(
+        "
+  [proxy_plugins.{table}.exports]
+    # Where the layers are. CRI tells the kubelet how full this file system is. Read since containerd 1.6.32 and 1.7.16,
+    # ignored before.
+    root = {root}
+"
+    );
+    out
+}
+
+fn cri(config: &Config, table: &str) -> String {
+    let snapshotter = quoted(&config.snapshotter.name);
+    format!(
+        "
+# Kubernetes (CRI). Images that are already there have been unpacked for another snapshotter: drain the node first, and
+# remove them, so that they are pulled again. Leave this table out to keep CRI as it is.
+[{table}]
+  snapshotter = {snapshotter}
+"
+    )
+}
+
+fn transfer(config: &Config, host: &HostCapabilities) -> String {
+    let snapshotter = quoted(&config.snapshotter.name);
+    let mut out = "
+# Pulls that containerd does itself: `ctr images pull`, nerdctl 2.x, and CRI since containerd 2.1.
+[plugins.'io.containerd.transfer.v1.local']
+"
+    .to_owned();
+    if host.rebase {
+        out += &format!(
+            "  # How many layers are unpacked at a time. More than one needs the capability `rebase`. Read since containerd 2.2;
+  # before, it is reported as an unknown key and ignored.
+  max_concurrent_unpacks = {MAX_CONCURRENT_UNPACKS}
+
+"
+        );
+    }
+    out += &format!(
+        "  # Without this entry, pulls fail with \"no unpack platforms defined\". `linux` means this machine's architecture.
+  [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
+    platform = \"linux\"
+    snapshotter = {snapshotter}
+    differ = \"walking\"
+
+  # Entries replace containerd's defaults, so overlayfs is named again for clients that choose no snapshotter. Leave it out
+  # where that plugin is disabled: containerd does not start its transfer service for a snapshotter that is missing.
+  [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
+    platform = \"linux\"
+    snapshotter = \"overlayfs\"
+    differ = \"walking\"
+"
+    );
+    out
+}
+
+/// Quotes a string for TOML.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// Returns one part of a key, quoted where TOML needs it.
+fn key(part: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if part.bytes().all(is_bare) { part.to_owned() } else { quoted(part) }
+}

@@ -1,0 +1,64 @@
+//! The printed stanzas are the examples in `plugin-config/`, which show a host that has all capabilities.
+
+use insta::assert_snapshot;
+
+use super::{HostCapabilities, StanzaVersion, containerd_stanza};
+use crate::config::Config;
+
+const ALL: HostCapabilities = HostCapabilities { remap_ids: true, only_remap_ids: true, rebase: true };
+const NONE: HostCapabilities = HostCapabilities { remap_ids: false, only_remap_ids: false, rebase: false };
+
+const VERSIONS: [StanzaVersion; 3] = [StanzaVersion::V1, StanzaVersion::V2, StanzaVersion::V3];
+
+fn parse(stanza: &str) -> toml::Table {
+    stanza.parse().unwrap_or_else(|err| panic!("{err}\n{stanza}"))
+}
+
+#[test]
+fn the_examples_are_what_is_printed() {
+    let stanza = |version| containerd_stanza(version, &Config::default(), &ALL);
+    assert_eq!(stanza(StanzaVersion::V1), include_str!("../../../plugin-config/containerd-v1.toml"));
+    assert_eq!(stanza(StanzaVersion::V2), include_str!("../../../plugin-config/containerd-v2.toml"));
+    assert_eq!(stanza(StanzaVersion::V3), include_str!("../../../plugin-config/containerd-v3.toml"));
+}
+
+#[test]
+fn stanzas_hold_what_containerd_reads() {
+    let without_comments = |version, host: &HostCapabilities| parse(&containerd_stanza(version, &Config::default(), host));
+    assert_snapshot!(without_comments(StanzaVersion::V1, &ALL), @"");
+    assert_snapshot!(without_comments(StanzaVersion::V2, &ALL), @"");
+    assert_snapshot!(without_comments(StanzaVersion::V3, &ALL), @"");
+    assert_snapshot!(without_comments(StanzaVersion::V3, &NONE), @"");
+}
+
+#[test]
+fn stanzas_follow_the_configuration() {
+    let config = Config::parse(
+        r#"
+        root = "/srv/a \"pool\""
+        plugin.socket = "/run/it's.sock"
+        snapshotter.name = "lease.hold"
+        "#,
+    )
+    .unwrap();
+    for version in VERSIONS {
+        let stanza = parse(&containerd_stanza(version, &config, &ALL));
+        let plugin = &stanza["proxy_plugins"]["lease.hold"];
+        assert_eq!(plugin["type"].as_str(), Some("snapshot"));
+        assert_eq!(plugin["address"].as_str(), Some("/run/it's.sock"));
+        assert_eq!(plugin["exports"]["root"].as_str(), Some("/srv/a \"pool\""));
+    }
+    let stanza = parse(&containerd_stanza(StanzaVersion::V3, &config, &ALL));
+    let transfer = &stanza["plugins"]["io.containerd.transfer.v1.local"];
+    assert_eq!(transfer["unpack_config"][0]["snapshotter"].as_str(), Some("lease.hold"));
+    assert_eq!(stanza["plugins"]["io.containerd.cri.v1.images"]["snapshotter"].as_str(), Some("lease.hold"));
+}
+
+#[test]
+fn capabilities_follow_host_and_configuration() {
+    let stanza = |host| parse(&containerd_stanza(StanzaVersion::V3, &Config::default(), host));
+    let capabilities = |host| stanza(host)["proxy_plugins"]["leasehold"].get("capabilities").map(ToString::to_string);
+    assert_eq!(capabilities(&ALL).as_deref(), Some(r#"["remap-ids", "only-remap-ids", "rebase"]"#));
+    assert_eq!(capabilities(&HostCapabilities { rebase: true, ..NONE }).as_deref(), Some(r#"["rebase"]"#));
+    assert_eq!(capabilities(&NONE), None);
+}

@@ -1,0 +1,242 @@
+//! Every setting of the daemon with its default, and the reading of them from a TOML file.
+//!
+//! The rule kept here is that all mistakes of a file are reported at once, each with its line and the path of its key.
+//! `plugin-config/config.toml` describes the settings to the operator; a test keeps it in step with this module.
+
+mod mistakes;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use self::mistakes::{ConfigErrors, Mistake};
+use self::settings::Settings;
+
+/// The daemon's configuration. Valid by construction where it was loaded or parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The pool's directory, absolute, and fit to be part of overlayfs' mount options.
+    pub root: PathBuf,
+    /// The socket that containerd's configuration names.
+    pub plugin: Socket,
+    /// The socket of direct clients and of the command line.
+    pub api: Socket,
+    /// How snapshots are made and mounted.
+    pub snapshotter: Snapshotter,
+    /// What is on disk before an answer goes out.
+    pub durability: Durability,
+    /// How directories that no record names are deleted.
+    pub reclaim: Reclaim,
+    /// What the daemon may use, and what it leaves free.
+    pub limits: Limits,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Where metrics are served.
+    pub metrics: Metrics,
+    /// The daemon as a process.
+    pub daemon: Daemon,
+}
+
+/// A listening socket. Its mode is 0600, or 0660 where it has a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Absolute path, at most 107 bytes long.
+    pub socket: PathBuf,
+    /// Name or number of the group that may connect as well.
+    pub group: Option<String>,
+}
+
+/// How snapshots are made and mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshotter {
+    /// Name that containerd knows the snapshotter by. An identifier.
+    pub name: String,
+    /// Whether snapshots carry their upperdir as a label.
+    pub upperdir_label: bool,
+    /// Whether owners are changed by `chown` where the host has no id-mapped mounts.
+    pub slow_chown: bool,
+    /// What every overlay mount gets beyond the options that the daemon chooses.
+    pub mount_options: Vec<String>,
+}
+
+/// What is on disk before an answer goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durability {
+    /// Whether records are synced before an answer that depends on them.
+    pub sync_records: bool,
+    /// Whether the file system of a layer is synced before Commit answers.
+    pub sync_layers_on_commit: bool,
+}
+
+/// How directories that no record names are deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reclaim {
+    /// How many are deleted at a time.
+    pub workers: usize,
+    /// How long Cleanup waits for what was in trash when it was called.
+    pub cleanup_wait: Duration,
+}
+
+/// What the daemon may use, and what it leaves free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many requests work at a time; others wait.
+    pub max_concurrent_requests: usize,
+    /// Below this many free bytes no new snapshot is made. 0 turns the check off.
+    pub min_free: u64,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or directives in the syntax of `tracing_subscriber::EnvFilter`.
+    pub level: String,
+    /// How one line looks.
+    pub format: LogFormat,
+}
+
+/// How one line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Address of the HTTP listener. Without one there is none.
+    pub listen: Option<SocketAddr>,
+}
+
+/// The daemon as a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// How long requests under way may take to finish when the daemon stops.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            root: "/var/lib/leasehold".into(),
+            plugin: Socket { socket: "/run/leasehold/plugin.sock".into(), group: None },
+            api: Socket { socket: "/run/leasehold/api.sock".into(), group: None },
+            snapshotter: Snapshotter {
+                name: "leasehold".into(),
+                upperdir_label: false,
+                slow_chown: false,
+                mount_options: Vec::new(),
+            },
+            durability: Durability { sync_records: true, sync_layers_on_commit: false },
+            reclaim: Reclaim { workers: 2, cleanup_wait: Duration::from_secs(10) },
+            limits: Limits { max_concurrent_requests: 32, min_free: 64 << 20 },
+            log: Log { level: "info".into(), format: LogFormat::Text },
+            metrics: Metrics { listen: None },
+            daemon: Daemon { shutdown_grace: Duration::from_secs(10) },
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file that has to exist.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with all mistakes, or with why the file cannot be read.
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let text = std::fs::read_to_string(path).map_err(|err| ConfigErrors::unreadable(path, &err))?;
+        Config::parse(&text).map_err(|errors| errors.in_file(path))
+    }
+
+    /// Reads a configuration file; where there is none, the defaults hold.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load), except that a missing file is none.
+    pub fn load_or_default(path: &Path) -> Result<Config, ConfigErrors> {
+        match std::fs::symlink_metadata(path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+            // A dangling symbolic link was meant to lead somewhere, so it is not a missing file.
+            _ => Config::load(path),
+        }
+    }
+
+    /// Parses a configuration; what it leaves out has its default.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with all mistakes.
+    pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
+        let mut settings = Settings::parse(text)?;
+        let config = Config::read(&mut settings);
+        settings.finish()?;
+        Ok(config)
+    }
+
+    /// Reads every setting there is: what is not read here is unknown.
+    fn read(from: &mut Settings<'_>) -> Config {
+        let default = Config::default();
+        let config = Config {
+            root: from.read("root", default.root, value::root),
+            plugin: Socket {
+                socket: from.read("plugin.socket", default.plugin.socket, value::socket),
+                group: from.read("plugin.group", default.plugin.group, value::group),
+            },
+            api: Socket {
+                socket: from.read("api.socket", default.api.socket, value::socket),
+                group: from.read("api.group", default.api.group, value::group),
+            },
+            snapshotter: Snapshotter {
+                name: from.read("snapshotter.name", default.snapshotter.name, value::identifier),
+                upperdir_label: from.read(
+                    "snapshotter.upperdir_label",
+                    default.snapshotter.upperdir_label,
+                    value::boolean,
+                ),
+                slow_chown: from.read("snapshotter.slow_chown", default.snapshotter.slow_chown, value::boolean),
+                mount_options: from.read(
+                    "snapshotter.mount_options",
+                    default.snapshotter.mount_options,
+                    value::mount_options,
+                ),
+            },
+            durability: Durability {
+                sync_records: from.read("durability.sync_records", default.durability.sync_records, value::boolean),
+                sync_layers_on_commit: from.read(
+                    "durability.sync_layers_on_commit",
+                    default.durability.sync_layers_on_commit,
+                    value::boolean,
+                ),
+            },
+            reclaim: Reclaim {
+                workers: from.read("reclaim.workers", default.reclaim.workers, value::number(1..=64)),
+                cleanup_wait: from.read("reclaim.cleanup_wait", default.reclaim.cleanup_wait, value::wait),
+            },
+            limits: Limits {
+                max_concurrent_requests: from.read(
+                    "limits.max_concurrent_requests",
+                    default.limits.max_concurrent_requests,
+                    value::number(1..=1024),
+                ),
+                min_free: from.read("limits.min_free", default.limits.min_free, value::size),
+            },
+            log: Log {
+                level: from.read("log.level", default.log.level, value::log_level),
+                format: from.read("log.format", default.log.format, value::log_format),
+            },
+            metrics: Metrics { listen: from.read("metrics.listen", default.metrics.listen, value::listen) },
+            daemon: Daemon {
+                shutdown_grace: from.read("daemon.shutdown_grace", default.daemon.shutdown_grace, value::wait),
+            },
+        };
+        if config.plugin.socket == config.api.socket {
+            from.reject("api.socket", "is the path of plugin.socket, too; each socket needs its own");
+        }
+        config
+    }
+}

@@ -1,0 +1,82 @@
+//! What the command line asks a running daemon.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::metadata::SCHEMA_VERSION;
+use crate::overlay::HostFeatures;
+use crate::snapshotter::{FsckReport, Snapshotter};
+
+use super::proto::leasehold::admin::v1::admin_server::Admin;
+use super::proto::leasehold::admin::v1::{Feature, FsckRequest, FsckResponse, InfoRequest, InfoResponse, Problem};
+use super::request::{blocking, span};
+
+/// The service over one pool.
+pub(super) struct AdminService {
+    snapshotter: Arc<Snapshotter>,
+    features: Vec<Feature>,
+}
+
+impl AdminService {
+    pub fn new(snapshotter: Arc<Snapshotter>, host: &HostFeatures) -> AdminService {
+        let features = host
+            .rows()
+            .into_iter()
+            .map(|(name, value, meaning)| Feature { name: name.into(), value, meaning: meaning.into() })
+            .collect();
+        AdminService { snapshotter, features }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
+        let span = span("Info", request.metadata(), "");
+        let features = self.features.clone();
+        blocking(&self.snapshotter, "Info", span, move |snapshotter| {
+            let totals = snapshotter.metadata().totals()?;
+            let root = snapshotter.layout().root();
+            Ok(InfoResponse {
+                version: env!("CARGO_PKG_VERSION").into(),
+                pool: snapshotter.metadata().pool().into(),
+                root: root.to_string_lossy().into_owned(),
+                schema: SCHEMA_VERSION,
+                features,
+                snapshots: totals.snapshots,
+                layers: totals.layers,
+                trash: snapshotter.trash_len() as u64,
+                free_bytes: snapshotter.free_bytes()?,
+            })
+        })
+        .await
+        .map(Response::new)
+    }
+
+    async fn fsck(&self, request: Request<FsckRequest>) -> Result<Response<FsckResponse>, Status> {
+        let span = span("Fsck", request.metadata(), "");
+        let repair = request.into_inner().repair;
+        let report = blocking(&self.snapshotter, "Fsck", span, move |snapshotter| snapshotter.fsck(repair)).await?;
+        Ok(Response::new(report.into()))
+    }
+}
+
+impl From<FsckReport> for FsckResponse {
+    fn from(report: FsckReport) -> FsckResponse {
+        let problems = report
+            .problems
+            .into_iter()
+            .map(|problem| Problem {
+                kind: problem.kind.code().into(),
+                what: problem.kind.to_string(),
+                repair: problem.repair.unwrap_or_default(),
+            })
+            .collect();
+        FsckResponse {
+            snapshots: report.snapshots,
+            layers: report.layers,
+            directories: report.directories,
+            problems,
+        }
+    }
+}

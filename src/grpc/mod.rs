@@ -1,0 +1,47 @@
+//! The edge: decodes requests, calls the core on the blocking pool, encodes answers.
+//!
+//! The only module that knows tonic, the generated service types and gRPC codes. A request crosses to the blocking pool
+//! once, and no handler ever calls containerd.
+
+mod admin;
+mod convert;
+mod peer;
+mod request;
+mod server;
+mod snapshots;
+mod status;
+
+pub use server::{Listener, Servers, client};
+
+/// Generated from `proto/`, nested as the packages are, because the generated code refers to types that way.
+#[expect(missing_docs, reason = "generated; the proto files have the documentation")]
+#[expect(clippy::all, clippy::pedantic, reason = "generated")]
+pub mod proto {
+    /// containerd's API.
+    pub mod containerd {
+        /// Types that services share.
+        pub mod types {
+            tonic::include_proto!("containerd.types");
+        }
+        /// Services.
+        pub mod services {
+            /// Snapshots.
+            pub mod snapshots {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.snapshots.v1");
+                }
+            }
+        }
+    }
+    /// leasehold's own API.
+    pub mod leasehold {
+        /// What the command line asks.
+        pub mod admin {
+            /// Version 1.
+            pub mod v1 {
+                tonic::include_proto!("leasehold.admin.v1");
+            }
+        }
+    }
+}

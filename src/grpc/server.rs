@@ -1,0 +1,185 @@
+//! The two sockets and the servers on them.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net as std_unix;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use tokio::net::UnixListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use crate::overlay::HostFeatures;
+use crate::snapshotter::Snapshotter;
+use crate::{Error, FsOp, Result};
+
+use super::admin::AdminService;
+use super::peer::{Allowed, is_allowed};
+use super::proto::containerd::services::snapshots::v1::snapshots_server::SnapshotsServer;
+use super::proto::leasehold::admin::v1::admin_server::AdminServer;
+use super::snapshots::SnapshotsService;
+
+/// containerd's own limit for one message.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// A listening socket.
+pub struct Listener {
+    socket: std_unix::UnixListener,
+    allowed: Allowed,
+    /// What to remove at the end; `None` for an inherited socket, which belongs to systemd.
+    file: Option<PathBuf>,
+}
+
+impl Listener {
+    /// Binds a socket with mode 0600, or 0660 and the group `gid`.
+    ///
+    /// The file of a daemon that is gone is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Pool`] when another process listens there or the path is too long, [`Error::Fs`] otherwise.
+    pub fn bind(path: &Path, gid: Option<u32>) -> Result<Listener> {
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(Error::fs(FsOp::CreateDir, dir))?;
+        }
+        remove_stale(path)?;
+        let address = UnixAddr::new(path).map_err(|err| {
+            Error::Pool(format!("{}: not usable as a socket path ({err}); at most 107 bytes fit", path.display()))
+        })?;
+        let failed = || Error::fs::<nix::Error>(FsOp::Bind, path);
+        let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(failed())?;
+        // Before it has a name: nobody gets in between bind and chmod.
+        let mode = if gid.is_some() { 0o660 } else { 0o600 };
+        rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode)).map_err(Error::fs(FsOp::Chmod, path))?;
+        bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &address).map_err(failed())?;
+        if gid.is_some() {
+            std::os::unix::fs::chown(path, None, gid).map_err(Error::fs(FsOp::Chown, path))?;
+            // A restrictive umask took the group's bits at bind.
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(path, mode).map_err(Error::fs(FsOp::Chmod, path))?;
+        }
+        listen(&socket, Backlog::MAXCONN).map_err(failed())?;
+        let allowed = if gid.is_some() { Allowed::Mode } else { Allowed::Owner };
+        Ok(Listener { socket: socket.into(), allowed, file: Some(path.to_owned()) })
+    }
+
+    /// Takes over a listening socket that systemd passed. Who may connect is what its unit says.
+    pub fn inherited(socket: OwnedFd) -> Listener {
+        Listener { socket: socket.into(), allowed: Allowed::Mode, file: None }
+    }
+
+    fn into_tokio(self) -> Result<(UnixListener, Allowed, SocketFile)> {
+        let path = self.file.clone().unwrap_or_default();
+        self.socket.set_nonblocking(true).map_err(Error::fs(FsOp::Bind, &path))?;
+        let listener = UnixListener::from_std(self.socket).map_err(Error::fs(FsOp::Bind, &path))?;
+        Ok((listener, self.allowed, SocketFile(self.file)))
+    }
+}
+
+/// Removes the file of a socket that nobody listens on.
+fn remove_stale(path: &Path) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(Error::fs(FsOp::Stat, path)(err)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(Error::Pool(format!(
+                "{}: exists and is not a socket. Remove it, or configure another path",
+                path.display()
+            )));
+        }
+        Ok(_) => {}
+    }
+    match std_unix::UnixStream::connect(path) {
+        Ok(_) => Err(Error::Pool(format!(
+            "{}: another process listens on this socket. Stop it, or configure another path",
+            path.display()
+        ))),
+        Err(_) => std::fs::remove_file(path).map_err(Error::fs(FsOp::Remove, path)),
+    }
+}
+
+/// Removes the socket's file when the server ends.
+struct SocketFile(Option<PathBuf>);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+/// The servers of both sockets.
+pub struct Servers {
+    snapshotter: Arc<Snapshotter>,
+    host: HostFeatures,
+}
+
+impl Servers {
+    /// Makes the servers over one pool.
+    pub fn new(snapshotter: Arc<Snapshotter>, host: HostFeatures) -> Servers {
+        Servers { snapshotter, host }
+    }
+
+    /// Serves both sockets until `stop`; then no new request is taken, and those under way are finished.
+    ///
+    /// # Errors
+    /// [`Error::Fs`] when a socket cannot be used.
+    pub async fn serve(self, plugin: Listener, api: Listener, stop: CancellationToken) -> Result<()> {
+        let (health, health_service) = health_reporter();
+        let service = SnapshotsServer::new(SnapshotsService::new(self.snapshotter.clone()))
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let admin = AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host));
+        report_serving(&health).await;
+
+        let plugin_router = Server::builder().add_service(service).add_service(health_service.clone());
+        let api_router = Server::builder().add_service(admin).add_service(health_service);
+        let (plugin, plugin_allowed, _plugin_file) = plugin.into_tokio()?;
+        let (api, api_allowed, _api_file) = api.into_tokio()?;
+        let plugin = plugin_router.serve_with_incoming_shutdown(
+            UnixListenerStream::new(plugin).filter(admit(plugin_allowed)),
+            stop.clone().cancelled_owned(),
+        );
+        let api = api_router.serve_with_incoming_shutdown(
+            UnixListenerStream::new(api).filter(admit(api_allowed)),
+            stop.cancelled_owned(),
+        );
+        let (plugin, api) = tokio::join!(plugin, api);
+        for result in [plugin, api] {
+            if let Err(err) = result {
+                tracing::error!(error = %crate::Chain(&err), "a server ended with an error");
+                return Err(Error::Lost("a server"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn admit(allowed: Allowed) -> impl FnMut(&std::io::Result<tokio::net::UnixStream>) -> bool {
+    move |accepted| accepted.as_ref().map_or(true, |stream| is_allowed(stream, allowed))
+}
+
+async fn report_serving(health: &HealthReporter) {
+    health.set_serving::<SnapshotsServer<SnapshotsService>>().await;
+    health.set_serving::<AdminServer<AdminService>>().await;
+}
+
+/// Connects to a daemon's socket.
+///
+/// # Errors
+/// tonic's, when nobody listens there.
+pub async fn client(socket: &Path) -> Result<Channel, tonic::transport::Error> {
+    let socket = socket.to_owned();
+    // The address is not used: the connector knows where to go.
+    Endpoint::from_static("http://leasehold.invalid")
+        .connect_with_connector(tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
+        }))
+        .await
+}

@@ -1,0 +1,179 @@
+//! containerd's Snapshots service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use tracing::Span;
+
+use crate::metadata::{CommitActive, Kind};
+use crate::snapshotter::{Create, List, Snapshotter};
+use crate::types::{Filter, SnapshotKey};
+
+use super::convert;
+use super::proto::containerd::services::snapshots::v1::snapshots_server::Snapshots;
+use super::proto::containerd::services::snapshots::v1::{
+    CleanupRequest, CommitSnapshotRequest, ListSnapshotsRequest, ListSnapshotsResponse, MountsRequest, MountsResponse,
+    PrepareSnapshotRequest, PrepareSnapshotResponse, RemoveSnapshotRequest, StatSnapshotRequest, StatSnapshotResponse,
+    UpdateSnapshotRequest, UpdateSnapshotResponse, UsageRequest, UsageResponse, ViewSnapshotRequest,
+    ViewSnapshotResponse,
+};
+use super::request::{blocking, span};
+
+/// The service over one pool.
+pub(super) struct SnapshotsService {
+    snapshotter: Arc<Snapshotter>,
+}
+
+impl SnapshotsService {
+    pub fn new(snapshotter: Arc<Snapshotter>) -> SnapshotsService {
+        SnapshotsService { snapshotter }
+    }
+}
+
+#[tonic::async_trait]
+impl Snapshots for SnapshotsService {
+    async fn prepare(
+        &self,
+        request: Request<PrepareSnapshotRequest>,
+    ) -> Result<Response<PrepareSnapshotResponse>, Status> {
+        let span = span("Prepare", request.metadata(), &request.get_ref().key);
+        let PrepareSnapshotRequest { key, parent, labels, .. } = request.into_inner();
+        let mounts = blocking(&self.snapshotter, "Prepare", span, move |snapshotter| {
+            snapshotter.create(Create {
+                kind: Kind::Active,
+                key: SnapshotKey::parse(key)?,
+                parent: SnapshotKey::parse_parent(parent)?,
+                labels: convert::labels(labels)?,
+            })
+        });
+        Ok(Response::new(PrepareSnapshotResponse { mounts: convert::mounts(mounts.await?) }))
+    }
+
+    async fn view(&self, request: Request<ViewSnapshotRequest>) -> Result<Response<ViewSnapshotResponse>, Status> {
+        let span = span("View", request.metadata(), &request.get_ref().key);
+        let ViewSnapshotRequest { key, parent, labels, .. } = request.into_inner();
+        let mounts = blocking(&self.snapshotter, "View", span, move |snapshotter| {
+            snapshotter.create(Create {
+                kind: Kind::View,
+                key: SnapshotKey::parse(key)?,
+                parent: SnapshotKey::parse_parent(parent)?,
+                labels: convert::labels(labels)?,
+            })
+        });
+        Ok(Response::new(ViewSnapshotResponse { mounts: convert::mounts(mounts.await?) }))
+    }
+
+    async fn mounts(&self, request: Request<MountsRequest>) -> Result<Response<MountsResponse>, Status> {
+        let span = span("Mounts", request.metadata(), &request.get_ref().key);
+        let key = request.into_inner().key;
+        let mounts = blocking(&self.snapshotter, "Mounts", span, move |snapshotter| {
+            snapshotter.mounts(&SnapshotKey::parse(key)?)
+        });
+        Ok(Response::new(MountsResponse { mounts: convert::mounts(mounts.await?) }))
+    }
+
+    async fn commit(&self, request: Request<CommitSnapshotRequest>) -> Result<Response<()>, Status> {
+        let span = span("Commit", request.metadata(), &request.get_ref().key);
+        let CommitSnapshotRequest { name, key, labels, parent, .. } = request.into_inner();
+        blocking(&self.snapshotter, "Commit", span, move |snapshotter| {
+            snapshotter.commit(CommitActive {
+                name: SnapshotKey::parse(name)?,
+                key: SnapshotKey::parse(key)?,
+                parent: SnapshotKey::parse_parent(parent)?,
+                labels: convert::labels(labels)?,
+            })
+        })
+        .await
+        .map(Response::new)
+    }
+
+    async fn remove(&self, request: Request<RemoveSnapshotRequest>) -> Result<Response<()>, Status> {
+        let span = span("Remove", request.metadata(), &request.get_ref().key);
+        let key = request.into_inner().key;
+        blocking(&self.snapshotter, "Remove", span, move |snapshotter| snapshotter.remove(&SnapshotKey::parse(key)?))
+            .await
+            .map(Response::new)
+    }
+
+    async fn stat(&self, request: Request<StatSnapshotRequest>) -> Result<Response<StatSnapshotResponse>, Status> {
+        let span = span("Stat", request.metadata(), &request.get_ref().key);
+        let key = request.into_inner().key;
+        let info = blocking(&self.snapshotter, "Stat", span, move |snapshotter| {
+            snapshotter.stat(SnapshotKey::parse(key)?)
+        });
+        Ok(Response::new(StatSnapshotResponse { info: Some(convert::info(info.await?)) }))
+    }
+
+    async fn update(
+        &self,
+        request: Request<UpdateSnapshotRequest>,
+    ) -> Result<Response<UpdateSnapshotResponse>, Status> {
+        let name = request.get_ref().info.as_ref().map(|info| info.name.as_str()).unwrap_or_default();
+        let span = span("Update", request.metadata(), name);
+        let (key, update) = convert::update(request.into_inner())?;
+        let info = blocking(&self.snapshotter, "Update", span, move |snapshotter| snapshotter.update(key, update));
+        Ok(Response::new(UpdateSnapshotResponse { info: Some(convert::info(info.await?)) }))
+    }
+
+    type ListStream = Pin<Box<dyn Stream<Item = Result<ListSnapshotsResponse, Status>> + Send>>;
+
+    async fn list(&self, request: Request<ListSnapshotsRequest>) -> Result<Response<Self::ListStream>, Status> {
+        let span = span("List", request.metadata(), "");
+        // Compiling what a client sent is work of unknown size, but bounded by the filter's limits.
+        let filter = Filter::parse_all(&request.into_inner().filters)?;
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(stream_pages(self.snapshotter.clone(), List::new(filter), span, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn usage(&self, request: Request<UsageRequest>) -> Result<Response<UsageResponse>, Status> {
+        let span = span("Usage", request.metadata(), &request.get_ref().key);
+        let key = request.into_inner().key;
+        let usage = blocking(&self.snapshotter, "Usage", span, move |snapshotter| {
+            snapshotter.usage(&SnapshotKey::parse(key)?)
+        })
+        .await?;
+        let clamp = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        Ok(Response::new(UsageResponse { size: clamp(usage.size), inodes: clamp(usage.inodes) }))
+    }
+
+    async fn cleanup(&self, request: Request<CleanupRequest>) -> Result<Response<()>, Status> {
+        let span = span("Cleanup", request.metadata(), "");
+        blocking(&self.snapshotter, "Cleanup", span, |snapshotter| {
+            snapshotter.cleanup();
+            Ok(())
+        })
+        .await
+        .map(Response::new)
+    }
+}
+
+/// Sends a listing page by page; ends when the client is gone. A page is read when the one before it was taken.
+async fn stream_pages(
+    snapshotter: Arc<Snapshotter>,
+    mut list: List,
+    span: Span,
+    sender: mpsc::Sender<Result<ListSnapshotsResponse, Status>>,
+) {
+    while let Ok(slot) = sender.reserve().await {
+        let page = blocking(&snapshotter, "List", span.clone(), move |snapshotter| {
+            let page = snapshotter.next_page(&mut list)?;
+            Ok((page, list))
+        });
+        match page.await {
+            Ok((Some(page), rest)) => {
+                list = rest;
+                slot.send(Ok(ListSnapshotsResponse { info: page.into_iter().map(convert::info).collect() }));
+            }
+            Ok((None, _)) => return,
+            Err(status) => {
+                slot.send(Err(status));
+                return;
+            }
+        }
+    }
+}

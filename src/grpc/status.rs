@@ -1,0 +1,24 @@
+//! The one mapping from errors to gRPC codes, in the vocabulary of containerd's `errdefs`.
+
+use tonic::{Code, Status};
+
+use crate::{Chain, Error};
+
+impl From<Error> for Status {
+    fn from(err: Error) -> Status {
+        let code = match &err {
+            Error::NotFound(_) => Code::NotFound,
+            Error::AlreadyExists(_) => Code::AlreadyExists,
+            // containerd's collector skips this code and aborts on any other.
+            Error::HasChildren(_) => Code::FailedPrecondition,
+            Error::WrongState { .. } => Code::FailedPrecondition,
+            Error::Invalid { .. } => Code::InvalidArgument,
+            Error::NoSpace { .. } => Code::ResourceExhausted,
+            // containerd tries again, or reports it as passing.
+            Error::Suspended(_) | Error::ShuttingDown => Code::Unavailable,
+            Error::Corrupt(_) => Code::DataLoss,
+            Error::Fs { .. } | Error::Database { .. } | Error::Pool(_) | Error::Lost(_) => Code::Internal,
+        };
+        Status::new(code, Chain(&err).to_string())
+    }
+}

@@ -1,0 +1,20 @@
+//! leasehold: containerd snapshotter, content store and differ with leases, in one daemon.
+//!
+//! The layers, and the only arrows between them, are described in `ARCHITECTURE.md`.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+mod error;
+#[doc(hidden)]
+pub mod failpoint;
+pub mod grpc;
+pub mod metadata;
+pub mod overlay;
+pub mod pool;
+pub mod snapshotter;
+pub mod store;
+pub mod telemetry;
+pub mod types;
+
+pub use error::{Cause, Chain, Error, FsOp, Resource, Result};

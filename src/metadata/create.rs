@@ -1,0 +1,77 @@
+//! Prepare and View.
+
+use super::read::named;
+use super::record::{Kind, Layer, Snapshot};
+use super::{Metadata, Transaction, schema};
+use crate::store::Column;
+use crate::types::{Labels, LayerId, SnapshotKey};
+use crate::{Error, Result};
+
+/// What a new active snapshot or view is.
+#[derive(Clone, Debug)]
+pub struct CreateSnapshot {
+    /// [`Kind::Active`] or [`Kind::View`].
+    pub kind: Kind,
+    /// Its key.
+    pub key: SnapshotKey,
+    /// The committed snapshot below it.
+    pub parent: Option<SnapshotKey>,
+    /// What the client attached.
+    pub labels: Labels,
+}
+
+impl Metadata {
+    /// Reads the parent of a snapshot to be made, and fails early where the transaction would.
+    ///
+    /// # Errors
+    /// As for [`Transaction::create`].
+    pub fn check_create(&self, create: &CreateSnapshot) -> Result<Option<Snapshot>> {
+        let parent = create.parent.as_ref().map(|key| committed_parent(key, self.snapshot(key)?)).transpose()?;
+        match self.snapshot(&create.key) {
+            Err(Error::NotFound(_)) => Ok(parent),
+            Ok(_) => Err(Error::AlreadyExists(named(&create.key))),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// Makes an active snapshot or a view whose backing directory, if it has one, is `layer`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the parent, [`Error::Invalid`] for one that is not committed,
+    /// [`Error::AlreadyExists`] for the key.
+    pub fn create(&mut self, create: CreateSnapshot, layer: Option<LayerId>) -> Result<Snapshot> {
+        let parent = create.parent.as_ref().map(|key| committed_parent(key, self.snapshot(key)?)).transpose()?;
+        self.require_absent(&create.key)?;
+        let snapshot = Snapshot {
+            id: self.metadata.numbers.snapshot(),
+            kind: create.kind,
+            layer,
+            parent: create.parent,
+            parent_id: parent.as_ref().map_or(0, |parent| parent.id),
+            parent_layers: parent.as_ref().map(Snapshot::layers_for_children).unwrap_or_default(),
+            labels: create.labels,
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        if let Some(layer) = layer {
+            let record = Layer { references: 1, usage: None };
+            self.txn.put(Column::Layers, schema::layer(layer), record.encode());
+        }
+        if let Some(parent) = &parent {
+            self.txn.put(Column::Children, schema::child(parent.id, snapshot.id), Vec::new());
+        }
+        self.put_snapshot(&create.key, &snapshot);
+        self.store_counters()?;
+        Ok(snapshot)
+    }
+}
+
+/// Passes a committed snapshot through; containerd answers InvalidArgument for any other parent.
+fn committed_parent(key: &SnapshotKey, parent: Snapshot) -> Result<Snapshot> {
+    match parent.kind {
+        Kind::Committed => Ok(parent),
+        Kind::Active | Kind::View => Err(Error::invalid("parent", format!("{} is not committed", named(key)))),
+    }
+}

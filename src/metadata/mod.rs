@@ -1,0 +1,126 @@
+//! Typed records in the store, and the transactions that change them.
+//!
+//! This module is the only one that knows what the columns hold:
+//!
+//! ```text
+//! meta       schema                       -> u32, version of everything below
+//!            pool                         -> UUID of the pool, as text
+//!            next_layer, next_snapshot    -> u64, no number from here on was ever used
+//! snapshots  <namespace> 0x00 <key>       -> records.Snapshot
+//! children   <parent id> <snapshot id>    -> empty
+//! layers     <layer id>                   -> records.Layer
+//! trash      <layer id>                   -> records.Trash
+//! ```
+//!
+//! Integers in keys are 8 bytes, big-endian. The namespace is empty for what came through the plugin socket, whose keys
+//! carry containerd's namespace themselves. Change this drawing with the code.
+//!
+//! Rules: a `snapshots` record's `layer` has a `layers` record, whose `references` counts such records; a layer is
+//! either in `layers` or in `trash`; every snapshot with a parent has one entry in `children`.
+
+mod allocate;
+mod commit;
+mod create;
+mod migrate;
+mod read;
+mod record;
+mod remove;
+mod schema;
+mod trash;
+mod update;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use allocate::Numbers;
+pub use commit::CommitActive;
+pub use create::CreateSnapshot;
+pub use migrate::SCHEMA_VERSION;
+pub use read::{Consistent, Page, Totals};
+pub use record::{Kind, Layer, Snapshot, Usage};
+pub use remove::Removed;
+pub use update::LabelUpdate;
+
+use crate::Result;
+use crate::store::{Durability, Store, WriteTxn};
+use crate::types::LayerId;
+
+/// The records of one pool.
+pub struct Metadata {
+    store: Store,
+    numbers: Numbers,
+    pool: String,
+}
+
+/// A change of records. Holds the one write lock, so it does memory work only.
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Transaction<'m> {
+    txn: WriteTxn<'m>,
+    metadata: &'m Metadata,
+    now: SystemTime,
+}
+
+impl Metadata {
+    /// Opens the records in `path`, making or migrating them as needed.
+    ///
+    /// # Errors
+    /// [`Error::Pool`](crate::Error::Pool) with what to do when they cannot be opened or a newer version wrote them.
+    pub fn open(path: PathBuf, durability: Durability) -> Result<Metadata> {
+        let store = Store::open(path, durability)?;
+        let pool = migrate::migrate(&store)?;
+        let numbers = Numbers::load(&store)?;
+        Ok(Metadata { store, numbers, pool })
+    }
+
+    /// Returns the id that the pool got when it was made.
+    pub fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    /// Returns a number that no layer of this pool ever had.
+    pub fn allocate_layer(&self) -> LayerId {
+        self.numbers.layer()
+    }
+
+    /// Keeps numbers up to `seen` from being allocated: a directory of that name was found.
+    pub fn reserve_layer(&self, seen: LayerId) {
+        self.numbers.reserve_layer(seen);
+    }
+
+    /// Begins a change; `now` is what new timestamps say.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace) or [`Error::Suspended`](crate::Error::Suspended) after a failed write.
+    pub fn write(&self, now: SystemTime) -> Result<Transaction<'_>> {
+        Ok(Transaction { txn: self.store.write()?, metadata: self, now })
+    }
+
+    /// Makes everything durable that was committed, whatever the durability of the pool is.
+    ///
+    /// # Errors
+    /// As for [`Transaction::commit`].
+    pub fn sync(&self) -> Result<()> {
+        self.store.sync()
+    }
+}
+
+impl Transaction<'_> {
+    /// Makes the changes; returns when they are as durable as the pool was opened for.
+    ///
+    /// # Errors
+    /// Of the store; whether the changes survive is then open until it was reopened.
+    pub fn commit(self) -> Result<()> {
+        self.txn.commit()
+    }
+
+    /// Like [`commit`](Self::commit), for what start-up can find out again.
+    ///
+    /// # Errors
+    /// As for [`commit`](Self::commit).
+    pub fn commit_unsynced(self) -> Result<()> {
+        self.txn.commit_unsynced()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Reading records.
+
+use super::record::{Layer, Snapshot};
+use super::{Metadata, Transaction, schema};
+use crate::store::{Column, ReadTxn};
+use crate::types::{LayerId, SnapshotKey};
+use crate::{Error, Resource, Result};
+
+/// Snapshots in key order, and where the next page begins.
+pub struct Page {
+    /// The snapshots of this page.
+    pub snapshots: Vec<(SnapshotKey, Snapshot)>,
+    /// The last key that was read; `None` after the last page.
+    pub next: Option<SnapshotKey>,
+}
+
+/// Estimates of how much there is, cheap at any size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Backing directories in use.
+    pub layers: u64,
+    /// Backing directories to reclaim.
+    pub trash: u64,
+}
+
+impl Metadata {
+    /// Reads a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and those of the store.
+    pub fn snapshot(&self, key: &SnapshotKey) -> Result<Snapshot> {
+        found(key, self.store.get(Column::Snapshots, &schema::snapshot(key))?)
+    }
+
+    /// Reads up to `limit` snapshots after `after`. No state is kept between pages, so a slow reader holds nothing.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn snapshots(&self, after: Option<&SnapshotKey>, limit: usize) -> Result<Page> {
+        let after = after.map(schema::snapshot);
+        let entries = self.store.page(Column::Snapshots, schema::PLUGIN_SNAPSHOTS, after.as_deref(), limit)?;
+        let snapshots = entries
+            .iter()
+            .map(|(key, value)| Ok((schema::parse_snapshot(key)?, Snapshot::decode(value)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let next = if snapshots.len() < limit { None } else { snapshots.last().map(|(key, _)| key.clone()) };
+        Ok(Page { snapshots, next })
+    }
+
+    /// Reads a layer; `None` when there is no such record.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn layer(&self, id: LayerId) -> Result<Option<Layer>> {
+        self.store.get(Column::Layers, &schema::layer(id))?.as_deref().map(Layer::decode).transpose()
+    }
+
+    /// Whether a layer waits to be reclaimed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn is_trash(&self, id: LayerId) -> Result<bool> {
+        Ok(self.store.get(Column::Trash, &schema::layer(id))?.is_some())
+    }
+
+    /// Runs `read` on a consistent state of all records. For background work: it must not take long.
+    ///
+    /// # Errors
+    /// Those of `read`, and of the store.
+    pub fn read<T>(&self, read: impl FnOnce(&Consistent<'_>) -> Result<T>) -> Result<T> {
+        self.store.read(|txn| read(&Consistent { txn }))
+    }
+
+    /// Estimates how much there is.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn totals(&self) -> Result<Totals> {
+        Ok(Totals {
+            snapshots: self.store.estimated_len(Column::Snapshots)?,
+            layers: self.store.estimated_len(Column::Layers)?,
+            trash: self.store.estimated_len(Column::Trash)?,
+        })
+    }
+}
+
+/// All records at one moment.
+pub struct Consistent<'t> {
+    txn: &'t ReadTxn<'t>,
+}
+
+impl Consistent<'_> {
+    /// Calls `visit` with every snapshot, in key order. A record that cannot be decoded is passed as an error.
+    ///
+    /// # Errors
+    /// Those of `visit`, and of the store.
+    pub fn each_snapshot(&self, mut visit: impl FnMut(Result<(SnapshotKey, Snapshot)>) -> Result<()>) -> Result<()> {
+        self.txn.scan(Column::Snapshots, schema::PLUGIN_SNAPSHOTS, |key, value| {
+            visit(schema::parse_snapshot(key).and_then(|key| Ok((key, Snapshot::decode(value)?))))
+        })
+    }
+
+    /// Calls `visit` with every layer, in the order of their numbers.
+    ///
+    /// # Errors
+    /// Those of `visit`, and of the store.
+    pub fn each_layer(&self, mut visit: impl FnMut(LayerId, Layer) -> Result<()>) -> Result<()> {
+        self.txn.scan(Column::Layers, &[], |key, value| visit(schema::parse_layer(key)?, Layer::decode(value)?))
+    }
+
+    /// Calls `visit` with every parent's and child's number.
+    ///
+    /// # Errors
+    /// Those of `visit`, and of the store.
+    pub fn each_child(&self, mut visit: impl FnMut(u64, u64) -> Result<()>) -> Result<()> {
+        self.txn.scan(Column::Children, &[], |key, _| {
+            let (parent, child) = schema::parse_child(key)?;
+            visit(parent, child)
+        })
+    }
+
+    /// Calls `visit` with every layer that waits to be reclaimed.
+    ///
+    /// # Errors
+    /// Those of `visit`, and of the store.
+    pub fn each_trash(&self, mut visit: impl FnMut(LayerId) -> Result<()>) -> Result<()> {
+        self.txn.scan(Column::Trash, &[], |key, _| visit(schema::parse_layer(key)?))
+    }
+}
+
+impl Transaction<'_> {
+    /// Reads a snapshot as this transaction left it.
+    pub(super) fn snapshot(&self, key: &SnapshotKey) -> Result<Snapshot> {
+        found(key, self.txn.get(Column::Snapshots, &schema::snapshot(key))?)
+    }
+
+    /// Fails when a snapshot of that key exists.
+    pub(super) fn require_absent(&self, key: &SnapshotKey) -> Result<()> {
+        match self.txn.get(Column::Snapshots, &schema::snapshot(key))? {
+            None => Ok(()),
+            Some(_) => Err(Error::AlreadyExists(named(key))),
+        }
+    }
+
+    pub(super) fn put_snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot) {
+        self.txn.put(Column::Snapshots, schema::snapshot(key), snapshot.encode());
+    }
+
+    /// Reads a layer as this transaction left it; `None` when there is no such record.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn layer(&self, id: LayerId) -> Result<Option<Layer>> {
+        self.txn.get(Column::Layers, &schema::layer(id))?.as_deref().map(Layer::decode).transpose()
+    }
+}
+
+/// Names a snapshot in an error.
+pub(super) fn named(key: &SnapshotKey) -> Resource {
+    Resource::Snapshot(key.as_str().to_owned())
+}
+
+fn found(key: &SnapshotKey, bytes: Option<Vec<u8>>) -> Result<Snapshot> {
+    Snapshot::decode(&bytes.ok_or_else(|| Error::NotFound(named(key)))?)
+}

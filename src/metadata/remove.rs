@@ -1,0 +1,63 @@
+//! Remove.
+
+use super::read::named;
+use super::record::{Layer, Snapshot, encode_trash};
+use super::{Transaction, schema};
+use crate::store::Column;
+use crate::types::{LayerId, SnapshotKey};
+use crate::{Error, Result};
+
+/// What a removal left to do.
+#[derive(Debug)]
+pub struct Removed {
+    /// The layer that no record names any more; it is in `trash`.
+    pub trashed: Option<LayerId>,
+}
+
+impl Transaction<'_> {
+    /// Removes a snapshot. A layer that loses its last reference goes to `trash` in the same transaction.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::HasChildren`].
+    pub fn remove(&mut self, key: &SnapshotKey) -> Result<Removed> {
+        let snapshot = self.snapshot(key)?;
+        if self.txn.has_prefix(Column::Children, &schema::children_of(snapshot.id))? {
+            return Err(Error::HasChildren(named(key)));
+        }
+        let trashed = self.drop_snapshot(key, &snapshot)?;
+        if let Some(id) = trashed {
+            self.trash(id);
+        }
+        Ok(Removed { trashed })
+    }
+
+    /// Removes a snapshot's records; returns its layer when nothing names it any more.
+    pub(super) fn drop_snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot) -> Result<Option<LayerId>> {
+        self.txn.delete(Column::Snapshots, schema::snapshot(key));
+        if snapshot.parent.is_some() {
+            self.txn.delete(Column::Children, schema::child(snapshot.parent_id, snapshot.id));
+        }
+        snapshot.layer.map_or(Ok(None), |id| self.release(id))
+    }
+
+    /// Takes one reference off a layer; returns its number when that was the last one.
+    fn release(&mut self, id: LayerId) -> Result<Option<LayerId>> {
+        match self.layer(id)? {
+            Some(layer) if layer.references > 1 => {
+                let layer = Layer { references: layer.references - 1, usage: layer.usage };
+                self.txn.put(Column::Layers, schema::layer(id), layer.encode());
+                Ok(None)
+            }
+            // A missing record means that nothing else names the layer either.
+            _ => {
+                self.txn.delete(Column::Layers, schema::layer(id));
+                Ok(Some(id))
+            }
+        }
+    }
+
+    /// Records that the directory of a layer is to be reclaimed.
+    pub(super) fn trash(&mut self, id: LayerId) {
+        self.txn.put(Column::Trash, schema::layer(id), encode_trash(self.now));
+    }
+}

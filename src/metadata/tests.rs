@@ -1,0 +1,159 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::*;
+use crate::types::{Labels, SnapshotKey};
+use crate::{Error, Resource};
+
+fn open(dir: &tempfile::TempDir) -> Metadata {
+    Metadata::open(dir.path().join("meta"), Durability::Synced).unwrap()
+}
+
+fn key(key: &str) -> SnapshotKey {
+    SnapshotKey::parse(key).unwrap()
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn create(metadata: &Metadata, kind: Kind, name: &str, parent: &str) -> Result<Snapshot> {
+    let layer = metadata.allocate_layer();
+    let mut txn = metadata.write(at(1))?;
+    let snapshot = txn.create(
+        CreateSnapshot {
+            kind,
+            key: key(name),
+            parent: SnapshotKey::parse_parent(parent.into())?,
+            labels: Labels::default(),
+        },
+        Some(layer),
+    )?;
+    txn.commit()?;
+    Ok(snapshot)
+}
+
+fn commit(metadata: &Metadata, name: &str, from: &str, parent: &str) -> Result<Snapshot> {
+    let mut txn = metadata.write(at(2))?;
+    let snapshot = txn.commit_active(CommitActive {
+        name: key(name),
+        key: key(from),
+        parent: SnapshotKey::parse_parent(parent.into())?,
+        labels: Labels::default(),
+    })?;
+    txn.commit()?;
+    Ok(snapshot)
+}
+
+fn remove(metadata: &Metadata, name: &str) -> Result<Removed> {
+    let mut txn = metadata.write(at(3))?;
+    let removed = txn.remove(&key(name))?;
+    txn.commit()?;
+    Ok(removed)
+}
+
+#[test]
+fn a_chain_lists_its_layers_nearest_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    let base = create(&metadata, Kind::Active, "a", "").unwrap().layer.unwrap();
+    commit(&metadata, "base", "a", "").unwrap();
+    let middle = create(&metadata, Kind::Active, "b", "base").unwrap().layer.unwrap();
+    commit(&metadata, "middle", "b", "").unwrap();
+    assert_eq!(create(&metadata, Kind::Active, "c", "middle").unwrap().parent_layers, [middle, base]);
+}
+
+#[test]
+fn a_rebase_takes_the_parent_named_at_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    let base = create(&metadata, Kind::Active, "a", "").unwrap().layer.unwrap();
+    create(&metadata, Kind::Active, "b", "").unwrap();
+    create(&metadata, Kind::Active, "c", "").unwrap();
+    assert!(matches!(commit(&metadata, "top", "b", "base"), Err(Error::NotFound(Resource::Snapshot(name))) if name == "base"));
+    assert!(matches!(commit(&metadata, "top", "b", "c"), Err(Error::WrongState { .. })));
+    commit(&metadata, "base", "a", "").unwrap();
+    assert_eq!(commit(&metadata, "top", "b", "base").unwrap().parent_layers, [base]);
+    assert!(matches!(remove(&metadata, "base"), Err(Error::HasChildren(_))));
+    create(&metadata, Kind::Active, "d", "top").unwrap();
+    assert!(matches!(commit(&metadata, "other", "d", "base"), Err(Error::Invalid { .. })));
+    commit(&metadata, "same", "d", "top").unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    create(&metadata, Kind::Active, "a", "").unwrap();
+    create(&metadata, Kind::View, "v", "").unwrap();
+    assert!(matches!(create(&metadata, Kind::Active, "a", ""), Err(Error::AlreadyExists(_))));
+    assert!(matches!(create(&metadata, Kind::Active, "b", "none"), Err(Error::NotFound(_))));
+    assert!(matches!(create(&metadata, Kind::Active, "b", "a"), Err(Error::Invalid { .. })));
+    assert!(matches!(commit(&metadata, "c", "v", ""), Err(Error::WrongState { .. })));
+    assert!(matches!(commit(&metadata, "c", "none", ""), Err(Error::NotFound(_))));
+    assert!(matches!(commit(&metadata, "v", "a", ""), Err(Error::AlreadyExists(_))));
+    assert!(matches!(remove(&metadata, "none"), Err(Error::NotFound(_))));
+    assert!(matches!(metadata.snapshot(&key("b")), Err(Error::NotFound(_))));
+    assert_eq!(metadata.snapshot(&key("a")).unwrap().kind, Kind::Active);
+}
+
+#[test]
+fn removal_puts_the_layer_into_trash_until_it_is_reclaimed() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    let layer = create(&metadata, Kind::Active, "a", "").unwrap().layer.unwrap();
+    assert_eq!(remove(&metadata, "a").unwrap().trashed, Some(layer));
+    assert_eq!(metadata.layer(layer).unwrap(), None);
+    assert!(metadata.is_trash(layer).unwrap());
+    let mut txn = metadata.write(at(4)).unwrap();
+    txn.reclaimed(layer);
+    txn.commit_unsynced().unwrap();
+    assert!(!metadata.is_trash(layer).unwrap());
+}
+
+#[test]
+fn numbers_are_not_given_out_again_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut highest = (0, 0);
+    for run in 0..3 {
+        let metadata = open(&dir);
+        let snapshot = create(&metadata, Kind::Active, &format!("a{run}"), "").unwrap();
+        let numbers = (snapshot.layer.unwrap().get(), snapshot.id);
+        assert!(numbers.0 > highest.0 && numbers.1 > highest.1, "{numbers:?} after {highest:?}");
+        highest = numbers;
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir));
+    let store = Store::open(dir.path().join("meta"), Durability::Synced).unwrap();
+    let mut txn = store.write().unwrap();
+    let newer = (SCHEMA_VERSION + 1).to_be_bytes().to_vec();
+    txn.put(crate::store::Column::Meta, schema::meta::SCHEMA.to_vec(), newer);
+    txn.commit().unwrap();
+    drop(store);
+    let Err(Error::Pool(text)) = Metadata::open(dir.path().join("meta"), Durability::Synced) else { panic!("opened") };
+    assert!(text.contains("newer leasehold") && text.contains("another root"), "{text}");
+}
+
+#[test]
+fn labels_are_replaced_merged_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    create(&metadata, Kind::Active, "a", "").unwrap();
+    let labels = |pairs: &[(&str, &str)]| {
+        Labels::parse(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))).unwrap()
+    };
+    let update = |update| {
+        let mut txn = metadata.write(at(9)).unwrap();
+        let snapshot = txn.update(&key("a"), update).unwrap();
+        txn.commit().unwrap();
+        assert_eq!(metadata.snapshot(&key("a")).unwrap(), snapshot);
+        snapshot
+    };
+    assert_eq!(update(LabelUpdate::Replace(labels(&[("x", "1"), ("y", "2")]))).labels, labels(&[("x", "1"), ("y", "2")]));
+    let merged = update(LabelUpdate::Merge(vec![("x".into(), None), ("z".into(), Some("3".into()))]));
+    assert_eq!(merged.labels, labels(&[("y", "2"), ("z", "3")]));
+    assert_eq!((merged.created_at, merged.updated_at), (at(1), at(9)));
+}

@@ -1,0 +1,92 @@
+//! Trash, and the repairs of `fsck`.
+
+use super::{Kind, Layer, Transaction, schema};
+use crate::store::Column;
+use crate::types::{LayerId, SnapshotKey};
+use crate::{Error, Result};
+
+impl Transaction<'_> {
+    /// Forgets a layer whose directory is gone.
+    pub fn reclaimed(&mut self, id: LayerId) {
+        self.txn.delete(Column::Trash, schema::layer(id));
+    }
+
+    /// Puts a directory that no record names into `trash`.
+    ///
+    /// Returns false, changing nothing, when a record names it after all.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn trash_orphan(&mut self, id: LayerId) -> Result<bool> {
+        if self.layer(id)?.is_some() {
+            return Ok(false);
+        }
+        self.trash(id);
+        Ok(true)
+    }
+
+    /// Removes the record of a damaged snapshot whatever its children are. Returns its layer when nothing names it any
+    /// more; it does not go to `trash`, because the caller sets its directory aside.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn drop_damaged(&mut self, key: &SnapshotKey) -> Result<Option<LayerId>> {
+        let snapshot = self.snapshot(key)?;
+        self.drop_snapshot(key, &snapshot)
+    }
+
+    /// Sets the number of references of a layer to what was counted.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn repair_references(&mut self, id: LayerId, references: u32) -> Result<()> {
+        let usage = self.layer(id)?.and_then(|layer| layer.usage);
+        if references == 0 {
+            self.txn.delete(Column::Layers, schema::layer(id));
+            self.trash(id);
+        } else {
+            self.txn.put(Column::Layers, schema::layer(id), Layer { references, usage }.encode());
+        }
+        Ok(())
+    }
+
+    /// Makes the list of parent layers of a snapshot anew, from the records of its parents.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the snapshot or a parent.
+    pub fn repair_parent_layers(&mut self, key: &SnapshotKey) -> Result<()> {
+        let mut snapshot = self.snapshot(key)?;
+        snapshot.parent_layers.clear();
+        let mut next = snapshot.parent.clone();
+        while let Some(name) = next {
+            let parent = self.snapshot(&name)?;
+            snapshot.parent_layers.extend(parent.layer);
+            next = parent.parent;
+        }
+        self.put_snapshot(key, &snapshot);
+        Ok(())
+    }
+
+    /// Adds or deletes the entry of one child.
+    pub fn repair_child(&mut self, parent: u64, child: u64, present: bool) {
+        let key = schema::child(parent, child);
+        if present {
+            self.txn.put(Column::Children, key, Vec::new());
+        } else {
+            self.txn.delete(Column::Children, key);
+        }
+    }
+
+    /// Fails unless `key` still is the snapshot with number `id` and of that kind.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is another one by now.
+    pub fn require_same(&self, key: &SnapshotKey, id: u64, kind: Kind) -> Result<()> {
+        let snapshot = self.snapshot(key)?;
+        if snapshot.id == id && snapshot.kind == kind {
+            Ok(())
+        } else {
+            Err(Error::NotFound(super::read::named(key)))
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Looking at single layers, for checks and repairs, and making one durable.
+
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, statat};
+use rustix::io::Errno;
+
+use super::dir::Dir;
+use super::layers::LayerDirs;
+use crate::types::LayerId;
+use crate::{Error, FsOp, Result};
+
+impl LayerDirs {
+    /// Whether `l` has a directory of that number.
+    ///
+    /// # Errors
+    /// [`Error::Fs`].
+    pub fn exists(&self, id: LayerId) -> Result<bool> {
+        is_dir(&self.layers, &id.to_string())
+    }
+
+    /// Whether `staging` has a directory of that number.
+    ///
+    /// # Errors
+    /// [`Error::Fs`].
+    pub fn is_staged(&self, id: LayerId) -> Result<bool> {
+        is_dir(&self.staging, &id.to_string())
+    }
+
+    /// Whether `trash` has a directory of that number.
+    ///
+    /// # Errors
+    /// [`Error::Fs`].
+    pub fn is_trashed(&self, id: LayerId) -> Result<bool> {
+        is_dir(&self.trash, &id.to_string())
+    }
+
+    /// Whether a layer has its `fs`, and its `work` when it is active.
+    ///
+    /// # Errors
+    /// [`Error::Fs`].
+    pub fn is_whole(&self, id: LayerId, active: bool) -> Result<bool> {
+        Ok(is_dir(&self.layers, &format!("{id}/fs"))?
+            && (!active || is_dir(&self.layers, &format!("{id}/work"))?))
+    }
+}
+
+/// Makes everything durable that was written to the file system of `path`.
+///
+/// # Errors
+/// [`Error::Fs`] and [`Error::NoSpace`].
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    let dir = Dir::open(path)?;
+    rustix::fs::syncfs(&dir).map_err(Error::fs(FsOp::Sync, path))
+}
+
+fn is_dir(parent: &Dir, name: &str) -> Result<bool> {
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(err) => Err(Error::fs(FsOp::Stat, &parent.path().join(name))(err)),
+    }
+}

@@ -1,0 +1,46 @@
+//! Threads of the background, which step back for requests and are waited for at the stop.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::{Error, Result};
+
+/// How far background threads step back for requests, in units of nice(2).
+const NICENESS: i32 = 10;
+
+/// The threads of one kind of work.
+#[derive(Default)]
+pub(super) struct Background {
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Background {
+    /// Starts a thread.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when the system has no more threads.
+    pub fn spawn(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let run = move || {
+            if let Err(err) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
+                tracing::debug!(error = %err, "background thread keeps the normal priority");
+            }
+            work();
+        };
+        let thread = thread::Builder::new().name(name.into()).spawn(run).map_err(|err| {
+            tracing::error!(error = %err, name, "cannot start a background thread");
+            Error::Lost("a background thread")
+        })?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    /// Waits for the threads, which were told to end. None may use the database while the process tears it down.
+    pub fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a background thread panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Commit.
+
+use std::path::Path;
+
+use crate::failpoint;
+use crate::metadata::CommitActive;
+use crate::{Result, overlay};
+
+use super::Snapshotter;
+
+impl Snapshotter {
+    /// Turns an active snapshot into a committed one. Takes the same time for a layer of any size: its usage is
+    /// counted afterwards, and its data was made durable by who wrote it, unless the pool is set to do that here.
+    ///
+    /// # Errors
+    /// As for [`Transaction::commit_active`](crate::metadata::Transaction::commit_active).
+    pub fn commit(&self, commit: CommitActive) -> Result<()> {
+        if self.settings.sync_layers_on_commit
+            && let Some(layer) = self.metadata.snapshot(&commit.key)?.layer
+        {
+            overlay::sync_file_system(Path::new(&self.layout().upperdir(layer)))?;
+        }
+        failpoint::hit("commit: before the record");
+        let mut txn = self.metadata.write(self.now())?;
+        let committed = txn.commit_active(commit)?;
+        txn.commit()?;
+        failpoint::hit("commit: record written");
+        if let Some(layer) = committed.layer {
+            self.counting.enqueue(layer);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Prepare and View: the directory first, the record last.
+
+use crate::failpoint;
+use crate::metadata::{CreateSnapshot, Kind, Snapshot};
+use crate::overlay::{Attributes, LayerKind, Mount, root_pair};
+use crate::types::{Labels, label};
+use crate::{Error, Result};
+
+use super::Snapshotter;
+
+/// What a client wants prepared.
+pub type Create = CreateSnapshot;
+
+impl Snapshotter {
+    /// Makes an active snapshot or a view, and returns how to mount it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the parent, [`Error::Invalid`] for a parent that is not committed or a bad id mapping,
+    /// [`Error::AlreadyExists`] for the key, [`Error::NoSpace`] when too little is free.
+    pub fn create(&self, create: Create) -> Result<Vec<Mount>> {
+        // Fails early, before a directory is made; the transaction checks again.
+        let parent = self.metadata.check_create(&create)?;
+        self.require_free_space()?;
+        let snapshot = match (create.kind, &parent) {
+            // All that a view shows is its parents' layers.
+            (Kind::View, Some(_)) => self.create_record(create.clone(), None)?,
+            _ => self.create_with_layer(create.clone(), parent.as_ref())?,
+        };
+        Ok(self.mounts_of(&create.key, &snapshot))
+    }
+
+    fn create_with_layer(&self, create: Create, parent: Option<&Snapshot>) -> Result<Snapshot> {
+        let kind = if create.kind == Kind::View { LayerKind::View } else { LayerKind::Active };
+        let attributes = self.root_attributes(&create.labels, parent)?;
+        let id = self.metadata.allocate_layer();
+        let _staged = self.staged.note(id)?;
+        let pending = self.dirs.create(id, kind, attributes)?;
+        failpoint::hit("create: directory made");
+        let mut txn = self.metadata.write(self.now())?;
+        let snapshot = txn.create(create, Some(id))?;
+        // From here on a failure leaves a directory that start-up removes, or a record that is right.
+        pending.keep();
+        failpoint::hit("create: before the record");
+        txn.commit()?;
+        failpoint::hit("create: record written");
+        Ok(snapshot)
+    }
+
+    fn create_record(&self, create: Create, layer: Option<crate::types::LayerId>) -> Result<Snapshot> {
+        let mut txn = self.metadata.write(self.now())?;
+        let snapshot = txn.create(create, layer)?;
+        txn.commit()?;
+        Ok(snapshot)
+    }
+
+    /// Owner and mode of the new root directory: the mapped root user where the client asks for a mapping, else what
+    /// the parent's root has, because the upper directory's attributes are what a container sees at `/`.
+    fn root_attributes(&self, labels: &Labels, parent: Option<&Snapshot>) -> Result<Attributes> {
+        let inherited = match parent.and_then(|parent| parent.layer) {
+            Some(layer) => self.dirs.attributes_of(layer)?,
+            None => Attributes::default(),
+        };
+        let mapped = root_pair(labels.get(label::UID_MAPPING), labels.get(label::GID_MAPPING))?;
+        Ok(match mapped {
+            Some((uid, gid)) => Attributes { uid, gid, ..inherited },
+            None => inherited,
+        })
+    }
+
+    fn require_free_space(&self) -> Result<()> {
+        if self.settings.min_free == 0 {
+            return Ok(());
+        }
+        let free = self.dirs.free_bytes()?;
+        if free >= self.settings.min_free {
+            return Ok(());
+        }
+        Err(Error::NoSpace {
+            what: format!(
+                "{free} bytes are free in {}, and limits.min_free is {}",
+                self.layout().root().display(),
+                self.settings.min_free
+            ),
+            source: None,
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! The complete comparison of records with each other and with directories.
+//!
+//! It runs beside requests: a finding that another thread's unfinished operation explains is looked at again before it
+//! is reported. The order of those second looks is what makes them right, see [`Check::confirm`].
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use crate::Result;
+use crate::metadata::{Kind, Layer, Metadata, Snapshot};
+use crate::overlay::LayerDirs;
+use crate::types::{LayerId, SnapshotKey};
+
+use super::Staged;
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct FsckReport {
+    /// Snapshots that were checked.
+    pub snapshots: u64,
+    /// Layers that were checked.
+    pub layers: u64,
+    /// Layer directories that were found.
+    pub directories: u64,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// One disagreement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is.
+    pub kind: ProblemKind,
+    /// What was done about it; `None` when nothing was.
+    pub repair: Option<String>,
+}
+
+/// The disagreements there can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// A directory in `l/` that no record names.
+    OrphanDirectory(LayerId),
+    /// A directory in `staging/` that nobody is making.
+    LeftoverStaging(LayerId),
+    /// A directory in `trash/` that no record names.
+    OrphanTrash(LayerId),
+    /// A name that leasehold did not give; it is never touched.
+    UnknownName(String),
+    /// A layer without its directory, or without a part of it.
+    MissingDirectory(LayerId),
+    /// A snapshot that names a layer without a record.
+    MissingLayer(SnapshotKey, LayerId),
+    /// A layer whose record counts wrongly the snapshots that name it.
+    WrongReferences {
+        /// The layer.
+        layer: LayerId,
+        /// What its record says.
+        recorded: Layer,
+        /// What was counted.
+        counted: u32,
+    },
+    /// A snapshot whose parent does not exist.
+    MissingParent(SnapshotKey),
+    /// A snapshot whose list of layers is not that of its parent.
+    WrongParentLayers(SnapshotKey),
+    /// A child without an entry in `children`, by the numbers of parent and child.
+    MissingChild(u64, u64),
+    /// An entry in `children` without such a child.
+    StaleChild(u64, u64),
+    /// A record that cannot be decoded.
+    UnreadableRecord(String),
+}
+
+impl ProblemKind {
+    /// Returns a fixed word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ProblemKind::OrphanDirectory(_) => "orphan-directory",
+            ProblemKind::LeftoverStaging(_) => "leftover-staging",
+            ProblemKind::OrphanTrash(_) => "orphan-trash",
+            ProblemKind::UnknownName(_) => "unknown-name",
+            ProblemKind::MissingDirectory(_) => "missing-directory",
+            ProblemKind::MissingLayer(..) => "missing-layer",
+            ProblemKind::WrongReferences { .. } => "wrong-references",
+            ProblemKind::MissingParent(_) => "missing-parent",
+            ProblemKind::WrongParentLayers(_) => "wrong-parent-layers",
+            ProblemKind::MissingChild(..) => "missing-child",
+            ProblemKind::StaleChild(..) => "stale-child",
+            ProblemKind::UnreadableRecord(_) => "unreadable-record",
+        }
+    }
+}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProblemKind::OrphanDirectory(id) => write!(f, "no record names the directory l/{id}"),
+            ProblemKind::LeftoverStaging(id) => write!(f, "nobody is making the directory staging/{id}"),
+            ProblemKind::OrphanTrash(id) => write!(f, "no record names the directory trash/{id}"),
+            ProblemKind::UnknownName(name) => write!(f, "{name:?} is not a name that leasehold gave"),
+            ProblemKind::MissingDirectory(id) => write!(f, "the directory l/{id} or a part of it is missing"),
+            ProblemKind::MissingLayer(key, id) => {
+                write!(f, "snapshot {:?} names layer {id}, which has no record", key.as_str())
+            }
+            ProblemKind::WrongReferences { layer, recorded, counted } => {
+                write!(f, "layer {layer} is named by {counted} snapshots, its record says {}", recorded.references)
+            }
+            ProblemKind::MissingParent(key) => write!(f, "the parent of snapshot {:?} does not exist", key.as_str()),
+            ProblemKind::WrongParentLayers(key) => {
+                write!(f, "the layers listed in snapshot {:?} are not those of its parent", key.as_str())
+            }
+            ProblemKind::MissingChild(parent, child) => {
+                write!(f, "snapshot number {child} is not entered as a child of number {parent}")
+            }
+            ProblemKind::StaleChild(parent, child) => {
+                write!(f, "snapshot number {child} is entered as a child of number {parent}, and is not")
+            }
+            ProblemKind::UnreadableRecord(text) => f.write_str(text),
+        }
+    }
+}
+
+/// One check, with what it has read.
+pub(super) struct Check<'a> {
+    pub metadata: &'a Metadata,
+    pub dirs: &'a LayerDirs,
+    pub staged: &'a Staged,
+    /// Snapshots by name, for the second pass and for repairs.
+    pub snapshots: BTreeMap<SnapshotKey, Snapshot>,
+    layers: BTreeMap<LayerId, Layer>,
+    children: HashSet<(u64, u64)>,
+    trash: HashSet<LayerId>,
+    found: Vec<ProblemKind>,
+}
+
+impl<'a> Check<'a> {
+    /// Reads everything and compares.
+    pub fn run(metadata: &'a Metadata, dirs: &'a LayerDirs, staged: &'a Staged) -> Result<(Check<'a>, FsckReport)> {
+        let mut check = Check {
+            metadata,
+            dirs,
+            staged,
+            snapshots: BTreeMap::new(),
+            layers: BTreeMap::new(),
+            children: HashSet::new(),
+            trash: HashSet::new(),
+            found: Vec::new(),
+        };
+        // Directories before records: what is made in between has a record, and what goes is looked at again.
+        let (staging, layers, trash) = (dirs.list_staging()?, dirs.list_layers()?, dirs.list_trash()?);
+        check.read_records()?;
+        check.compare_records();
+        let unknown = [("staging", &staging), ("l", &layers), ("trash", &trash)];
+        for (dir, listing) in unknown {
+            check.found.extend(listing.unknown.iter().map(|name| {
+                ProblemKind::UnknownName(format!("{dir}/{}", name.to_string_lossy()))
+            }));
+        }
+        check.found.extend(staging.ids.iter().map(|id| ProblemKind::LeftoverStaging(*id)));
+        check.compare_directories(&layers.ids, &trash.ids)?;
+        let mut problems = Vec::new();
+        for kind in std::mem::take(&mut check.found) {
+            if check.confirm(&kind)? {
+                problems.push(Problem { kind, repair: None });
+            }
+        }
+        let report = FsckReport {
+            snapshots: check.snapshots.len() as u64,
+            layers: check.layers.len() as u64,
+            directories: layers.ids.len() as u64,
+            problems,
+        };
+        Ok((check, report))
+    }
+
+    fn read_records(&mut self) -> Result<()> {
+        let Check { metadata, snapshots, layers, children, trash, found, .. } = self;
+        metadata.read(|records| {
+            records.each_snapshot(|entry| {
+                match entry {
+                    Ok((key, snapshot)) => drop(snapshots.insert(key, snapshot)),
+                    Err(err) => found.push(ProblemKind::UnreadableRecord(err.to_string())),
+                }
+                Ok(())
+            })?;
+            records.each_layer(|id, layer| {
+                layers.insert(id, layer);
+                Ok(())
+            })?;
+            records.each_child(|parent, child| {
+                children.insert((parent, child));
+                Ok(())
+            })?;
+            records.each_trash(|id| {
+                trash.insert(id);
+                Ok(())
+            })
+        })
+    }
+
+    fn compare_records(&mut self) {
+        let mut references: HashMap<LayerId, u32> = HashMap::new();
+        let mut children = HashSet::new();
+        for (key, snapshot) in &self.snapshots {
+            if let Some(id) = snapshot.layer {
+                *references.entry(id).or_default() += 1;
+                if !self.layers.contains_key(&id) {
+                    self.found.push(ProblemKind::MissingLayer(key.clone(), id));
+                }
+            }
+            let Some(parent_key) = &snapshot.parent else { continue };
+            children.insert((snapshot.parent_id, snapshot.id));
+            match self.snapshots.get(parent_key) {
+                Some(parent) if parent.kind == Kind::Committed && parent.id == snapshot.parent_id => {
+                    if parent.layers_for_children() != snapshot.parent_layers {
+                        self.found.push(ProblemKind::WrongParentLayers(key.clone()));
+                    }
+                }
+                _ => self.found.push(ProblemKind::MissingParent(key.clone())),
+            }
+        }
+        for (parent, child) in children.difference(&self.children) {
+            self.found.push(ProblemKind::MissingChild(*parent, *child));
+        }
+        for (parent, child) in self.children.difference(&children) {
+            self.found.push(ProblemKind::StaleChild(*parent, *child));
+        }
+        for (id, layer) in &self.layers {
+            let counted = references.get(id).copied().unwrap_or(0);
+            if counted != layer.references {
+                let recorded = layer.clone();
+                self.found.push(ProblemKind::WrongReferences { layer: *id, recorded, counted });
+            }
+        }
+    }
+
+    fn compare_directories(&mut self, on_disk: &[LayerId], in_trash: &[LayerId]) -> Result<()> {
+        for id in on_disk {
+            if !self.layers.contains_key(id) && !self.trash.contains(id) {
+                self.found.push(ProblemKind::OrphanDirectory(*id));
+            }
+        }
+        for id in in_trash {
+            if !self.trash.contains(id) {
+                self.found.push(ProblemKind::OrphanTrash(*id));
+            }
+        }
+        let active: HashSet<LayerId> =
+            self.snapshots.values().filter(|one| one.kind == Kind::Active).filter_map(|one| one.layer).collect();
+        for id in self.layers.keys() {
+            if !self.dirs.is_whole(*id, active.contains(id))? {
+                self.found.push(ProblemKind::MissingDirectory(*id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a finding still holds, given what requests do meanwhile.
+    ///
+    /// A creation notes the layer as staged, makes the directory, commits the record, then drops the note: so look at
+    /// the note first and at the record second. A removal commits first and moves the directory second: so look at
+    /// the directory first and at the record second.
+    fn confirm(&self, problem: &ProblemKind) -> Result<bool> {
+        Ok(match problem {
+            ProblemKind::OrphanDirectory(id) => {
+                !self.staged.contains(*id)
+                    && self.metadata.layer(*id)?.is_none()
+                    && !self.metadata.is_trash(*id)?
+                    && self.dirs.exists(*id)?
+            }
+            ProblemKind::LeftoverStaging(id) => !self.staged.contains(*id) && self.dirs.is_staged(*id)?,
+            ProblemKind::OrphanTrash(id) => !self.metadata.is_trash(*id)? && self.dirs.is_trashed(*id)?,
+            // The directory was looked at before: now the record decides.
+            ProblemKind::MissingDirectory(id) => self.metadata.layer(*id)?.is_some(),
+            // Records were read at one moment and changes are whole, so these are never in between.
+            ProblemKind::UnknownName(_)
+            | ProblemKind::MissingLayer(..)
+            | ProblemKind::WrongReferences { .. }
+            | ProblemKind::MissingParent(_)
+            | ProblemKind::WrongParentLayers(_)
+            | ProblemKind::MissingChild(..)
+            | ProblemKind::StaleChild(..)
+            | ProblemKind::UnreadableRecord(_) => true,
+        })
+    }
+}

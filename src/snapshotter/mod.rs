@@ -1,0 +1,160 @@
+//! The snapshotter: containerd's operations on snapshots, over records and layer directories.
+//!
+//! Every operation does its slow work (reading, making a directory) before or after the one short write transaction,
+//! which checks everything again. The order is the design: a directory exists before the record that names it, and a
+//! record is gone before its directory is touched.
+
+mod background;
+mod cleanup;
+mod commit;
+mod counting;
+mod create;
+mod fsck;
+mod list;
+mod mounts;
+mod recover;
+mod remove;
+mod repair;
+mod stat;
+mod update;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+pub use create::Create;
+pub use fsck::{FsckReport, Problem, ProblemKind};
+pub use list::List;
+pub use recover::RecoveryReport;
+pub use repair::fsck_offline;
+pub use stat::{Info, SnapshotUsage};
+
+use crate::metadata::Metadata;
+use crate::overlay::{LayerDirs, Layout, MountOptions};
+use crate::types::LayerId;
+use crate::{Error, Result};
+
+use cleanup::Reclaimer;
+use counting::Counting;
+
+/// How snapshots are made and answered.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How mounts are built on this host.
+    pub mounts: MountOptions,
+    /// Whether every answer carries the label `containerd.io/snapshot/overlay.upperdir`.
+    pub upperdir_label: bool,
+    /// Whether Commit syncs the layer's file system before it answers.
+    pub sync_layers_on_commit: bool,
+    /// Prepare and View are refused below this many free bytes.
+    pub min_free: u64,
+    /// How many layers are reclaimed at a time.
+    pub reclaim_workers: usize,
+    /// How long Cleanup waits for what was in trash when it was called.
+    pub cleanup_wait: Duration,
+}
+
+/// The snapshots of one pool.
+pub struct Snapshotter {
+    metadata: Arc<Metadata>,
+    dirs: Arc<LayerDirs>,
+    layout: Layout,
+    settings: Settings,
+    /// Layers whose directory exists while their record is not committed yet.
+    staged: Arc<Staged>,
+    reclaimer: Reclaimer,
+    counting: Counting,
+}
+
+impl Snapshotter {
+    /// Recovers the pool, then starts the background work. What was wrong and repaired is in the report.
+    ///
+    /// # Errors
+    /// Those of the store and of the file system; nothing was lost.
+    pub fn start(
+        metadata: Metadata,
+        layout: Layout,
+        dirs: LayerDirs,
+        settings: Settings,
+    ) -> Result<(Snapshotter, RecoveryReport)> {
+        let (metadata, dirs) = (Arc::new(metadata), Arc::new(dirs));
+        let report = recover::recover(&metadata, &dirs)?;
+        let reclaimer = Reclaimer::start(metadata.clone(), dirs.clone(), settings.reclaim_workers)?;
+        for id in &report.trash {
+            reclaimer.enqueue(*id);
+        }
+        let counting = Counting::start(metadata.clone(), layout.clone())?;
+        let staged = Arc::new(Staged::default());
+        Ok((Snapshotter { metadata, dirs, layout, settings, staged, reclaimer, counting }, report))
+    }
+
+    /// Stops the background work; a layer that is being reclaimed is left for the next start.
+    pub fn stop(&self) {
+        self.reclaimer.stop();
+        self.counting.stop();
+        if let Err(err) = self.metadata.sync() {
+            tracing::warn!(error = %crate::Chain(&err), "last sync of the metadata failed");
+        }
+    }
+
+    /// Returns the records.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Returns where the directories are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Returns how many bytes can still be written to the pool's file system.
+    ///
+    /// # Errors
+    /// [`Error::Fs`].
+    pub fn free_bytes(&self) -> Result<u64> {
+        self.dirs.free_bytes()
+    }
+
+    /// Returns the number of layers that wait to be reclaimed.
+    pub fn trash_len(&self) -> usize {
+        self.reclaimer.len()
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// Layers between the making of their directory and the commit of their record.
+///
+/// A check that finds a directory without a record looks here first, so that it does not take a new layer for an orphan.
+#[derive(Default)]
+struct Staged {
+    ids: Mutex<HashSet<LayerId>>,
+}
+
+impl Staged {
+    /// Notes a layer until the guard is dropped.
+    fn note(self: &Arc<Self>, id: LayerId) -> Result<StagedGuard> {
+        self.ids.lock().map_err(|_| Error::Lost("a snapshot's creation"))?.insert(id);
+        Ok(StagedGuard { staged: self.clone(), id })
+    }
+
+    fn contains(&self, id: LayerId) -> bool {
+        // When the lock is poisoned nothing is known, and "staged" is the answer that deletes nothing.
+        self.ids.lock().map_or(true, |ids| ids.contains(&id))
+    }
+}
+
+struct StagedGuard {
+    staged: Arc<Staged>,
+    id: LayerId,
+}
+
+impl Drop for StagedGuard {
+    fn drop(&mut self) {
+        if let Ok(mut ids) = self.staged.ids.lock() {
+            ids.remove(&self.id);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Start-up recovery: what a crash left is put right before the first request.
+//!
+//! Only numbers are compared, records of layers with names of directories, so that a pool with very many snapshots
+//! starts at once. The complete comparison is `fsck`.
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use crate::metadata::{Kind, Metadata};
+use crate::overlay::{Attributes, LayerDirs, LayerKind, Listing};
+use crate::types::LayerId;
+use crate::Result;
+
+/// What recovery found and did.
+#[derive(Debug, Default)]
+pub struct RecoveryReport {
+    /// Unfinished directories that were deleted.
+    pub unfinished: usize,
+    /// Directories without a record, which went to trash.
+    pub orphans: usize,
+    /// Active layers whose directory was missing and made again, empty.
+    pub recreated: Vec<LayerId>,
+    /// Committed layers whose directory is missing: data was lost outside of leasehold.
+    pub damaged: Vec<LayerId>,
+    /// Everything to be reclaimed.
+    pub trash: Vec<LayerId>,
+}
+
+pub(super) fn recover(metadata: &Metadata, dirs: &LayerDirs) -> Result<RecoveryReport> {
+    let mut report = RecoveryReport::default();
+    for id in known(dirs.list_staging()?) {
+        dirs.discard_staged(id)?;
+        report.unfinished += 1;
+    }
+    let on_disk = known(dirs.list_layers()?);
+    let in_trash = known(dirs.list_trash()?);
+    if let Some(highest) = on_disk.iter().chain(&in_trash).max() {
+        metadata.reserve_layer(*highest);
+    }
+    let (records, trash) = recorded(metadata)?;
+
+    let orphans: Vec<LayerId> =
+        on_disk.iter().filter(|id| !records.contains(id) && !trash.contains(id)).copied().collect();
+    report.orphans = orphans.len();
+    let unrecorded = in_trash.iter().filter(|id| !trash.contains(id)).copied();
+    let new_trash: Vec<LayerId> = orphans.iter().copied().chain(unrecorded).collect();
+    record_trash(metadata, &new_trash)?;
+    for id in &orphans {
+        dirs.move_to_trash(*id)?;
+    }
+    report.trash = trash.into_iter().chain(new_trash).collect();
+
+    let on_disk: HashSet<LayerId> = on_disk.into_iter().collect();
+    let missing: HashSet<LayerId> = records.difference(&on_disk).copied().collect();
+    restore(metadata, dirs, &missing, &mut report)?;
+    Ok(report)
+}
+
+/// The numbers of all layers and of all trash.
+fn recorded(metadata: &Metadata) -> Result<(HashSet<LayerId>, HashSet<LayerId>)> {
+    metadata.read(|records| {
+        let (mut layers, mut trash) = (HashSet::new(), HashSet::new());
+        records.each_layer(|id, _| {
+            layers.insert(id);
+            Ok(())
+        })?;
+        records.each_trash(|id| {
+            trash.insert(id);
+            Ok(())
+        })?;
+        Ok((layers, trash))
+    })
+}
+
+fn record_trash(metadata: &Metadata, ids: &[LayerId]) -> Result<()> {
+    let mut txn = metadata.write(SystemTime::now())?;
+    for id in ids {
+        txn.trash_orphan(*id)?;
+    }
+    txn.commit()
+}
+
+/// Makes missing directories of active layers again: what was in them was not synced when the power went, and an empty
+/// one can be mounted, removed and unpacked into. A committed layer's content cannot be made up.
+fn restore(
+    metadata: &Metadata,
+    dirs: &LayerDirs,
+    missing: &HashSet<LayerId>,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut damaged: HashSet<LayerId> = missing.clone();
+    metadata.read(|records| {
+        records.each_snapshot(|entry| {
+            let Ok((key, snapshot)) = entry else { return Ok(()) };
+            let Some(layer) = snapshot.layer.filter(|layer| missing.contains(layer)) else { return Ok(()) };
+            let kind = match snapshot.kind {
+                Kind::Active => LayerKind::Active,
+                Kind::View => LayerKind::View,
+                Kind::Committed => return Ok(()),
+            };
+            dirs.recreate(layer, kind, Attributes::default())?;
+            tracing::warn!(key = key.as_str(), %layer, "the directory of a snapshot was missing; made again, empty");
+            damaged.remove(&layer);
+            report.recreated.push(layer);
+            Ok(())
+        })
+    })?;
+    for layer in &damaged {
+        tracing::error!(%layer, "the directory of a committed layer is missing; see leasehold fsck");
+    }
+    report.damaged = damaged.into_iter().collect();
+    Ok(())
+}
+
+/// Returns the numbers of a listing. Foreign names are somebody's, so they stay.
+fn known(listing: Listing) -> Vec<LayerId> {
+    for name in &listing.unknown {
+        tracing::warn!(?name, "unknown name in the pool; left alone");
+    }
+    listing.ids
+}
+
+impl RecoveryReport {
+    /// Logs what was done, when anything was.
+    pub fn log(&self) {
+        let RecoveryReport { unfinished, orphans, recreated, damaged, trash } = self;
+        tracing::info!(
+            unfinished,
+            orphans,
+            recreated = recreated.len(),
+            damaged = damaged.len(),
+            trash = trash.len(),
+            "pool recovered"
+        );
+    }
+}
+

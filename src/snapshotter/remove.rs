@@ -1,0 +1,38 @@
+//! Remove and Cleanup.
+
+use crate::types::SnapshotKey;
+use crate::{Chain, Result, failpoint};
+
+use super::Snapshotter;
+
+impl Snapshotter {
+    /// Removes a snapshot. The record is gone and the directory out of sight when this returns; deleting comes later.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::HasChildren`](crate::Error::HasChildren).
+    pub fn remove(&self, key: &SnapshotKey) -> Result<()> {
+        let mut txn = self.metadata.write(self.now())?;
+        let removed = txn.remove(key)?;
+        failpoint::hit("remove: before the record");
+        txn.commit()?;
+        failpoint::hit("remove: record written");
+        if let Some(layer) = removed.trashed {
+            // The record says that it is trash: a failure here costs nothing but a later try.
+            if let Err(err) = self.dirs.move_to_trash(layer) {
+                tracing::warn!(%layer, error = %Chain(&err), "a removed layer cannot be moved to trash yet");
+            }
+            failpoint::hit("remove: moved to trash");
+            self.reclaimer.enqueue(layer);
+        }
+        Ok(())
+    }
+
+    /// Waits until what is in trash now is deleted, at most as long as the pool is set to.
+    ///
+    /// What is left after that is deleted in the background; it is no error.
+    pub fn cleanup(&self) {
+        if !self.reclaimer.wait(self.settings.cleanup_wait) {
+            tracing::info!(left = self.reclaimer.len(), "cleanup answers before everything in trash is deleted");
+        }
+    }
+}

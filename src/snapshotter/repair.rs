@@ -1,0 +1,177 @@
+//! `fsck`, and what it repairs.
+//!
+//! Garbage is reclaimed, counts and links are corrected, an active layer without its directory gets an empty one. A
+//! damaged committed snapshot is dropped with everything on top of it, because nothing can be mounted there any more;
+//! the directories that are left are set aside in `lost+found/`, never deleted.
+
+use std::time::SystemTime;
+
+use crate::metadata::{Kind, Metadata, Snapshot};
+use crate::overlay::{Attributes, LayerDirs, LayerKind};
+use crate::types::{LayerId, SnapshotKey};
+use crate::{Chain, Error, Result};
+
+use super::fsck::Check;
+use super::{FsckReport, ProblemKind, Snapshotter, Staged};
+
+impl Snapshotter {
+    /// Compares records and directories while requests are served; repairs what it can when `repair` is set.
+    ///
+    /// # Errors
+    /// Those of reading. A repair that fails is reported with its problem.
+    pub fn fsck(&self, repair: bool) -> Result<FsckReport> {
+        let (check, mut report) = Check::run(&self.metadata, &self.dirs, &self.staged)?;
+        if repair {
+            for id in check.repair_all(&mut report) {
+                self.reclaimer.enqueue(id);
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// Compares the records and directories of a pool that no daemon serves; the caller holds the pool's lock.
+///
+/// # Errors
+/// Those of reading. A repair that fails is reported with its problem.
+pub fn fsck_offline(metadata: &Metadata, dirs: &LayerDirs, repair: bool) -> Result<FsckReport> {
+    let staged = Staged::default();
+    let (check, mut report) = Check::run(metadata, dirs, &staged)?;
+    if repair {
+        // What goes to trash is deleted by the next daemon.
+        check.repair_all(&mut report);
+        metadata.sync()?;
+    }
+    Ok(report)
+}
+
+impl Check<'_> {
+    /// Repairs in place and notes in the report what was done. Returns what is to be reclaimed.
+    fn repair_all(&self, report: &mut FsckReport) -> Vec<LayerId> {
+        let mut trash = Vec::new();
+        for problem in &mut report.problems {
+            problem.repair = match self.repair(&problem.kind, &mut trash) {
+                Ok(done) => done,
+                Err(err) => Some(format!("failed: {}", Chain(&err))),
+            };
+        }
+        trash
+    }
+
+    fn repair(&self, problem: &ProblemKind, trash: &mut Vec<LayerId>) -> Result<Option<String>> {
+        let done = match problem {
+            ProblemKind::OrphanDirectory(id) => {
+                let mut txn = self.metadata.write(SystemTime::now())?;
+                if !txn.trash_orphan(*id)? {
+                    return Ok(None);
+                }
+                txn.commit()?;
+                self.dirs.move_to_trash(*id)?;
+                trash.push(*id);
+                "moved to trash".into()
+            }
+            ProblemKind::OrphanTrash(id) => {
+                let mut txn = self.metadata.write(SystemTime::now())?;
+                txn.trash_orphan(*id)?;
+                txn.commit()?;
+                trash.push(*id);
+                "recorded as trash".into()
+            }
+            ProblemKind::LeftoverStaging(id) => {
+                self.dirs.discard_staged(*id)?;
+                "deleted".into()
+            }
+            ProblemKind::MissingDirectory(id) => return self.repair_missing(*id).map(Some),
+            ProblemKind::MissingLayer(key, id) => {
+                let counted = self.snapshots.values().filter(|one| one.layer == Some(*id)).count();
+                let mut txn = self.metadata.write(SystemTime::now())?;
+                self.require_same(&txn, key)?;
+                txn.repair_references(*id, u32::try_from(counted).unwrap_or(u32::MAX))?;
+                txn.commit()?;
+                "record made again".into()
+            }
+            ProblemKind::WrongReferences { layer, recorded, counted } => {
+                let mut txn = self.metadata.write(SystemTime::now())?;
+                if txn.layer(*layer)?.as_ref() != Some(recorded) {
+                    return Ok(Some("changed meanwhile; run fsck again".into()));
+                }
+                txn.repair_references(*layer, *counted)?;
+                txn.commit()?;
+                if *counted == 0 {
+                    self.dirs.move_to_trash(*layer)?;
+                    trash.push(*layer);
+                }
+                "counted again".into()
+            }
+            ProblemKind::MissingParent(key) => format!("dropped: {}", self.drop_tree(key)?.join(", ")),
+            ProblemKind::WrongParentLayers(key) => {
+                let mut txn = self.metadata.write(SystemTime::now())?;
+                txn.repair_parent_layers(key)?;
+                txn.commit()?;
+                "taken from the parent again".into()
+            }
+            ProblemKind::MissingChild(parent, child) => self.repair_child(*parent, *child, true)?,
+            ProblemKind::StaleChild(parent, child) => self.repair_child(*parent, *child, false)?,
+            ProblemKind::UnknownName(_) | ProblemKind::UnreadableRecord(_) => return Ok(None),
+        };
+        Ok(Some(done))
+    }
+
+    fn repair_missing(&self, id: LayerId) -> Result<String> {
+        let named: Vec<(&SnapshotKey, &Snapshot)> =
+            self.snapshots.iter().filter(|(_, snapshot)| snapshot.layer == Some(id)).collect();
+        if named.iter().all(|(_, snapshot)| snapshot.kind != Kind::Committed) {
+            let active = named.iter().any(|(_, snapshot)| snapshot.kind == Kind::Active);
+            let kind = if active { LayerKind::Active } else { LayerKind::View };
+            self.dirs.recreate(id, kind, Attributes::default())?;
+            return Ok("made again, empty".into());
+        }
+        let mut dropped = Vec::new();
+        for (key, _) in named {
+            dropped.extend(self.drop_tree(key)?);
+        }
+        Ok(format!("dropped: {}", dropped.join(", ")))
+    }
+
+    /// Drops a damaged snapshot and all that is on top of it, and sets their directories aside. Returns their keys.
+    fn drop_tree(&self, root: &SnapshotKey) -> Result<Vec<String>> {
+        let mut order = vec![root];
+        let mut next = 0;
+        while let Some(parent) = order.get(next).copied() {
+            order.extend(self.snapshots.iter().filter(|(_, one)| one.parent.as_ref() == Some(parent)).map(|(key, _)| key));
+            next += 1;
+        }
+        // Children first, so that a crash in between leaves no snapshot without its parent.
+        for key in order.iter().rev() {
+            let Some(snapshot) = self.snapshots.get(*key) else { continue };
+            let alone = |layer: Option<crate::metadata::Layer>| layer.is_none_or(|layer| layer.references <= 1);
+            // Aside before the record goes: a directory without a record would be reclaimed after a crash.
+            if let Some(layer) = snapshot.layer
+                && alone(self.metadata.layer(layer)?)
+            {
+                self.dirs.set_aside(layer)?;
+            }
+            let mut txn = self.metadata.write(SystemTime::now())?;
+            if let Err(Error::NotFound(_)) = self.require_same(&txn, key) {
+                continue;
+            }
+            txn.drop_damaged(key)?;
+            txn.commit()?;
+        }
+        Ok(order.into_iter().map(|key| format!("{:?}", key.as_str())).collect())
+    }
+
+    fn repair_child(&self, parent: u64, child: u64, present: bool) -> Result<String> {
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        txn.repair_child(parent, child, present);
+        txn.commit()?;
+        Ok(if present { "entered".into() } else { "deleted".into() })
+    }
+
+    fn require_same(&self, txn: &crate::metadata::Transaction<'_>, key: &SnapshotKey) -> Result<()> {
+        match self.snapshots.get(key) {
+            Some(snapshot) => txn.require_same(key, snapshot.id, snapshot.kind),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Opening RocksDB: options, and errors that say what to do.
+
+use std::path::Path;
+
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options};
+
+use super::Column;
+use crate::{Error, FsOp, Result};
+
+/// Memory for blocks that were read, shared by all columns.
+const BLOCK_CACHE_BYTES: usize = 16 << 20;
+/// Memory for writes that are not yet in a sorted file, of all columns together.
+const MEMTABLES_BYTES: usize = 16 << 20;
+/// Older logs than this are flushed away; also bounds how much a restart replays.
+const WAL_BYTES: u64 = 32 << 20;
+
+pub(super) fn open(path: &Path) -> Result<DB> {
+    std::fs::create_dir_all(path).map_err(Error::fs(FsOp::CreateDir, path))?;
+    refuse_unknown_columns(path)?;
+    let (options, columns) = (database_options(), columns());
+    DB::open_cf_descriptors(&options, path, columns).map_err(|err| explain(path, err))
+}
+
+pub(super) fn open_read_only(path: &Path) -> Result<DB> {
+    DB::open_cf_descriptors_read_only(&database_options(), path, columns(), false).map_err(|err| explain(path, err))
+}
+
+/// Whether RocksDB failed because the disk is full. It keeps the kernel's word only in the message.
+pub(super) fn is_no_space(err: &rocksdb::Error) -> bool {
+    let text = err.as_ref();
+    text.contains("No space left on device") || text.contains("NoSpace") || text.contains("Disk quota exceeded")
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    // A torn record at the end of the log is a write that was never answered; anything else is corruption.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_max_total_wal_size(WAL_BYTES);
+    options.set_db_write_buffer_size(MEMTABLES_BYTES);
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(256);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(4 << 20);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    // Opening reads no file that it need not read.
+    options.set_skip_stats_update_on_db_open(true);
+    options
+}
+
+fn columns() -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    Column::ALL.iter().map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(*column, &cache))).collect()
+}
+
+fn column_options(column: Column, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_bloom_filter(10.0, false);
+    // Counted in the cache, so that memory stays bounded with any number of records.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(MEMTABLES_BYTES / 2);
+    if column == Column::Trash || column == Column::Children {
+        // Entries come and go: deletions are what a scan would trip over.
+        options.add_compact_on_deletion_collector_factory(4096, 1024, 0.25);
+    }
+    options
+}
+
+/// A column family that this version does not know was made by a newer one.
+fn refuse_unknown_columns(path: &Path) -> Result<()> {
+    // There is nothing to list in a database that does not exist yet; a damaged one is reported by opening it.
+    let Ok(names) = DB::list_cf(&Options::default(), path) else { return Ok(()) };
+    let known = |name: &String| name == "default" || Column::ALL.iter().any(|column| column.name() == name);
+    match names.iter().find(|name| !known(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::Pool(format!(
+            "{}: the pool has the column {name:?}, which this version does not know: it was written by a newer \
+             leasehold. Start that version, or use another root",
+            path.display()
+        ))),
+    }
+}
+
+fn explain(path: &Path, err: rocksdb::Error) -> Error {
+    let text = err.as_ref();
+    let path = path.display();
+    if is_no_space(&err) {
+        return Error::NoSpace { what: format!("opening the metadata database in {path}"), source: Some(Box::new(err)) };
+    }
+    Error::Pool(match err.kind() {
+        rocksdb::ErrorKind::Corruption => format!(
+            "{path}: the metadata database is corrupted ({text}). Nothing was changed. Restore the directory from a \
+             backup, or move the whole root aside and start with an empty one: images are pulled again, what \
+             containers wrote stays in the old root under l/<id>/fs"
+        ),
+        _ if text.contains("lock") && text.contains("LOCK") => format!(
+            "{path}: another process has the metadata database open ({text}). Stop it, or use another root"
+        ),
+        _ if text.contains("Read-only file system") => format!(
+            "{path}: the file system is read-only ({text}). Mount it read-write, or use another root"
+        ),
+        _ => format!("{path}: the metadata database cannot be opened: {text}"),
+    })
+}

@@ -1,0 +1,106 @@
+//! Reading: single values, pages, and a consistent state.
+
+use rocksdb::{DB, IteratorMode, ReadOptions, SnapshotWithThreadMode};
+
+use super::{Column, Entry};
+use crate::{Error, Result};
+
+/// A consistent state of the database. Short: while one exists, RocksDB keeps what later writes replace.
+pub struct ReadTxn<'db> {
+    db: &'db DB,
+    snapshot: SnapshotWithThreadMode<'db, DB>,
+}
+
+impl<'db> ReadTxn<'db> {
+    pub(super) fn new(db: &'db DB) -> ReadTxn<'db> {
+        ReadTxn { db, snapshot: db.snapshot() }
+    }
+
+    /// Reads one value.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.snapshot.get_cf(handle(self.db, column)?, key).map_err(failed("read"))
+    }
+
+    /// Calls `visit` with every entry of a column whose key begins with `prefix`, in key order.
+    ///
+    /// # Errors
+    /// Those of `visit`, and [`Error::Database`].
+    pub fn scan(
+        &self,
+        column: Column,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let handle = handle(self.db, column)?;
+        for entry in self.snapshot.iterator_cf_opt(handle, bounded(prefix, None), IteratorMode::Start) {
+            let (key, value) = entry.map_err(failed("scan"))?;
+            visit(&key, &value)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn get(db: &DB, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    db.get_cf(handle(db, column)?, key).map_err(failed("read"))
+}
+
+pub(super) fn page(
+    db: &DB,
+    column: Column,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Entry>> {
+    db.iterator_cf_opt(handle(db, column)?, bounded(prefix, after), IteratorMode::Start)
+        .take(limit)
+        .map(|entry| entry.map_err(failed("scan")))
+        .collect()
+}
+
+pub(super) fn has_prefix(db: &DB, column: Column, prefix: &[u8]) -> Result<bool> {
+    Ok(!page(db, column, prefix, None, 1)?.is_empty())
+}
+
+pub(super) fn estimated_len(db: &DB, column: Column) -> Result<u64> {
+    let estimate = db.property_int_value_cf(handle(db, column)?, rocksdb::properties::ESTIMATE_NUM_KEYS);
+    Ok(estimate.map_err(failed("estimate"))?.unwrap_or(0))
+}
+
+pub(super) fn handle(db: &DB, column: Column) -> Result<&rocksdb::ColumnFamily> {
+    db.cf_handle(column.name()).ok_or_else(|| Error::Corrupt(format!("the column {:?} is missing", column.name())))
+}
+
+pub(super) fn failed(op: &'static str) -> impl Fn(rocksdb::Error) -> Error {
+    move |err| Error::Database { op, source: Box::new(err) }
+}
+
+/// Bounds an iterator to the keys that begin with `prefix` and come after `after`.
+///
+/// The upper bound matters: without it, a scan that finds nothing would walk over the deletions of every later key.
+fn bounded(prefix: &[u8], after: Option<&[u8]>) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    match after {
+        // The smallest key that is greater.
+        Some(after) => options.set_iterate_lower_bound([after, &[0]].concat()),
+        None => options.set_iterate_lower_bound(prefix),
+    }
+    if let Some(end) = end_of_prefix(prefix) {
+        options.set_iterate_upper_bound(end);
+    }
+    options
+}
+
+/// Returns the smallest key after all that begin with `prefix`; `None` when there is no such key.
+fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
+}

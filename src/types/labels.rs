@@ -1,0 +1,161 @@
+//! Labels: what clients and containerd attach to leases, snapshots and blobs.
+
+use std::collections::BTreeMap;
+
+use crate::{Error, Result};
+
+/// Keys that containerd gives a meaning.
+pub mod keys {
+    /// Name of the snapshot that an extraction will be committed as: a ChainID.
+    pub const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
+    /// Identity of the layer that an extraction will hold: a DiffID. Sent by containerd 2.3 and later.
+    pub const DIFF_ID: &str = "containerd.io/snapshot/diff-id";
+    /// ChainID of the layers below an extraction. Sent by containerd 2.3 and later.
+    pub const PARENT_CHAIN_ID: &str = "containerd.io/snapshot/parent-chain-id";
+    /// Mapping of user ids that a container's snapshot is wanted with: `<container>:<host>:<length>`, comma-separated.
+    pub const UID_MAPPING: &str = "containerd.io/snapshot/uidmapping";
+    /// Mapping of group ids, in the form of [`UID_MAPPING`].
+    pub const GID_MAPPING: &str = "containerd.io/snapshot/gidmapping";
+    /// Path of a snapshot's upperdir, reported where the configuration asks for it.
+    pub const OVERLAY_UPPERDIR: &str = "containerd.io/snapshot/overlay.upperdir";
+}
+
+/// Labels of one object, sorted by key.
+///
+/// A key and its value are together at most [`MAX_LEN`](Self::MAX_LEN) bytes long, as in containerd.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(BTreeMap<String, String>);
+
+impl Labels {
+    /// Longest key and value together, in bytes.
+    pub const MAX_LEN: usize = 4096;
+
+    /// Checks a client's labels. Of several with the same key the last one counts.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a key and value that are too long together.
+    pub fn parse(labels: impl IntoIterator<Item = (String, String)>) -> Result<Labels> {
+        let mut checked = Labels::default();
+        for (key, value) in labels {
+            checked.insert(key, value)?;
+        }
+        Ok(checked)
+    }
+
+    /// Takes labels from a record. They were checked before they were stored.
+    pub fn from_record(labels: impl IntoIterator<Item = (String, String)>) -> Labels {
+        Labels(labels.into_iter().collect())
+    }
+
+    /// Returns the value of a label.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// Returns the label that a filter names: `path` is what follows `labels`, and its fields are joined with dots.
+    /// So `labels.containerd.io` and `labels."containerd.io"` are the same.
+    pub fn field(&self, path: &[&str]) -> Option<&str> {
+        match path {
+            [key] => self.get(key),
+            _ => self.get(&path.join(".")),
+        }
+    }
+
+    /// Sets a label and returns its former value.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a key and value that are too long together; nothing is changed then.
+    pub fn insert(&mut self, key: String, value: String) -> Result<Option<String>> {
+        let len = key.len() + value.len();
+        if len > Self::MAX_LEN {
+            return Err(Error::invalid(
+                "label",
+                format!("{} is {len} bytes long with its value, the limit is {}", shortened(&key), Self::MAX_LEN),
+            ));
+        }
+        Ok(self.0.insert(key, value))
+    }
+
+    /// Removes a label and returns its value.
+    pub fn remove(&mut self, key: &str) -> Option<String> {
+        self.0.remove(key)
+    }
+
+    /// Returns the labels in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Tells whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the labels as a map.
+    pub fn into_inner(self) -> BTreeMap<String, String> {
+        self.0
+    }
+}
+
+/// Escapes a key for a message and cuts it where it is longer than anybody wants to read.
+fn shortened(key: &str) -> String {
+    const LIMIT: usize = 64;
+    match key.char_indices().nth(LIMIT) {
+        None => format!("{key:?}"),
+        Some((end, _)) => format!("{:?}...", key.get(..end).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Labels;
+
+    fn label(key: usize, value: usize) -> [(String, String); 1] {
+        [("k".repeat(key), "v".repeat(value))]
+    }
+
+    #[test]
+    fn key_and_value_are_bounded_together() {
+        for (key, value) in [(0, 0), (4, 5), (1, 4095), (65, 4031), (63, 4033), (4096, 0)] {
+            assert!(Labels::parse(label(key, value)).is_ok(), "{key} + {value}");
+        }
+        for (key, value) in [(1, 4096), (76, 4021), (4096, 1)] {
+            assert!(Labels::parse(label(key, value)).is_err(), "{key} + {value}");
+        }
+    }
+
+    #[test]
+    fn the_message_shows_the_beginning_of_a_long_key() {
+        let err = Labels::parse(label(5000, 1)).unwrap_err().to_string();
+        let shown = "k".repeat(64);
+        assert_eq!(err, format!("label: \"{shown}\"... is 5001 bytes long with its value, the limit is 4096"));
+        let err = Labels::parse([("é\n".to_owned(), "v".repeat(4096))]).unwrap_err().to_string();
+        assert_eq!(err, "label: \"é\\n\" is 4099 bytes long with its value, the limit is 4096");
+    }
+
+    #[test]
+    fn a_refused_label_changes_nothing() {
+        let mut labels = Labels::parse([("a".to_owned(), "1".to_owned())]).unwrap();
+        assert!(labels.insert("a".to_owned(), "v".repeat(4096)).is_err());
+        assert_eq!(labels.get("a"), Some("1"));
+        assert_eq!(labels.insert("a".to_owned(), "2".to_owned()).unwrap(), Some("1".to_owned()));
+        assert_eq!(labels.remove("a"), Some("2".to_owned()));
+        assert!(labels.is_empty());
+    }
+
+    #[test]
+    fn records_are_not_checked_again() {
+        let labels = Labels::from_record(label(1, 5000));
+        assert_eq!(labels.iter().count(), 1);
+        assert_eq!(labels.clone().into_inner().len(), 1);
+    }
+
+    #[test]
+    fn fields_of_a_path_are_joined_with_dots() {
+        let labels = Labels::parse([("a.b/c.d".to_owned(), "1".to_owned())]).unwrap();
+        assert_eq!(labels.field(&["a", "b/c", "d"]), Some("1"));
+        assert_eq!(labels.field(&["a.b/c.d"]), Some("1"));
+        assert_eq!(labels.field(&["a"]), None);
+        assert_eq!(labels.field(&[]), None);
+    }
+}

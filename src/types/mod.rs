@@ -1,0 +1,15 @@
+//! Values that are valid by construction. Parsing happens once, at the edge; the type carries the proof.
+
+mod filter;
+mod key;
+mod labels;
+mod layer_id;
+mod namespace;
+
+pub use filter::{Adaptor, Filter};
+pub use key::SnapshotKey;
+pub use labels::Labels;
+pub use labels::keys as label;
+pub use layer_id::LayerId;
+pub use namespace::Namespace;
+pub use namespace::validate_identifier;

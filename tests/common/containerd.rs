@@ -1,0 +1,278 @@
+//! A containerd of its own, and clients of it.
+//!
+//! Nothing is shared with other tests or with the host's containerd, except what shims and runc have in fixed places;
+//! there the namespaces tell them apart, which is why every namespace begins with the name of the directory.
+
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::images::Image;
+use super::tools::{built, installed, output, run, search_path};
+use super::{leftovers, wait_for};
+
+const START: Duration = Duration::from_secs(60);
+
+/// The releases of containerd that the tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The distribution's: 1.6 on Debian 12.
+    V1,
+    /// The one that `tests/go` builds: 2.3.
+    V2,
+}
+
+/// The clients that pull images, each of which does it differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// `ctr`: fetches and unpacks itself, layer by layer, without any label.
+    CtrLocal,
+    /// `ctr`, which has the transfer service of the daemon do it.
+    CtrTransfer,
+    /// nerdctl: unpacks itself with containerd 1, has the transfer service do it with containerd 2.
+    Nerdctl,
+}
+
+/// A running containerd. Dropping it kills it and everything that it started, and unmounts what it mounted.
+pub struct Containerd {
+    release: Release,
+    child: Child,
+    // Last: deleted when the process is gone.
+    dir: TempDir,
+}
+
+/// One namespace of a containerd, with the snapshotter that commands are told to use.
+pub struct Session<'c> {
+    containerd: &'c Containerd,
+    pub namespace: String,
+    pub snapshotter: &'static str,
+}
+
+impl Release {
+    /// Returns the clients that differ with this release.
+    pub fn clients(self) -> &'static [Client] {
+        match self {
+            Release::V1 => &[Client::CtrLocal, Client::Nerdctl],
+            Release::V2 => &[Client::CtrLocal, Client::CtrTransfer, Client::Nerdctl],
+        }
+    }
+
+    /// Returns the version of the configuration file that this release reads.
+    pub fn config_version(self) -> u32 {
+        match self {
+            Release::V1 => 2,
+            Release::V2 => 3,
+        }
+    }
+
+    fn program(self, name: &str) -> PathBuf {
+        match self {
+            Release::V1 => installed(name),
+            Release::V2 => built(&format!("containerd-2.3/{name}")),
+        }
+    }
+}
+
+impl Containerd {
+    /// Starts a containerd whose configuration ends with `stanzas`, and waits until it serves.
+    pub fn start(release: Release, stanzas: &str) -> Containerd {
+        let dir = tempfile::Builder::new().prefix("lhcd").tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("tmp")).unwrap();
+        let config = dir.path().join("config.toml");
+        std::fs::write(&config, format!("{}\n{stanzas}", minimal_config(release, dir.path()))).unwrap();
+        let log = File::create(dir.path().join("log")).unwrap();
+        let program = release.program("containerd");
+        let child = Command::new(&program)
+            .arg("--config")
+            .arg(&config)
+            // Where it finds its shim, and where that finds runc.
+            .env("PATH", search_path(program.parent().unwrap()))
+            .env("TMPDIR", dir.path().join("tmp"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut containerd = Containerd { release, child, dir };
+        let socket = containerd.socket();
+        wait_for("containerd's start", START, || {
+            if let Some(status) = containerd.child.try_wait().unwrap() {
+                panic!("containerd ended with {status}");
+            }
+            UnixStream::connect(&socket).is_ok()
+        });
+        containerd
+    }
+
+    pub fn release(&self) -> Release {
+        self.release
+    }
+
+    /// Returns its directory; what a test mounts below it is unmounted with the rest.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Opens a namespace of which `name` is the last part.
+    pub fn session(&self, name: &str) -> Session<'_> {
+        let namespace = format!("{}-{name}", self.namespace_prefix());
+        Session { containerd: self, namespace, snapshotter: "leasehold" }
+    }
+
+    /// Whether some line of the log has all of `words`.
+    pub fn logged(&self, words: &[&str]) -> bool {
+        self.log().lines().any(|line| words.iter().all(|word| line.contains(word)))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir().join("log")).unwrap_or_default()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir().join("containerd.sock")
+    }
+
+    fn namespace_prefix(&self) -> String {
+        self.dir().file_name().unwrap().to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("level=debug")).collect();
+            eprintln!("--- the end of containerd's log\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
+        // First: it would start things again.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        leftovers::kill_processes(self.dir());
+        leftovers::remove_shim_sockets(&self.dir().join("state"));
+        leftovers::unmount_below(self.dir());
+        leftovers::remove_namespaces(&self.namespace_prefix());
+    }
+}
+
+impl<'c> Session<'c> {
+    /// Tells commands to use another snapshotter.
+    pub fn with_snapshotter(mut self, snapshotter: &'static str) -> Session<'c> {
+        self.snapshotter = snapshotter;
+        self
+    }
+
+    /// Returns `ctr <args>`, to run in another way.
+    pub fn ctr_command(&self, args: &[&str]) -> Command {
+        let mut command = self.client(self.containerd.release.program("ctr"));
+        command.arg("--namespace").arg(&self.namespace).arg("--address").arg(self.containerd.socket()).args(args);
+        command
+    }
+
+    /// Returns `nerdctl <args>`, to run in another way.
+    pub fn nerdctl_command(&self, args: &[&str]) -> Command {
+        let dir = self.containerd.dir();
+        let mut command = self.client(built("bin/nerdctl"));
+        command.arg("--namespace").arg(&self.namespace).arg("--address").arg(self.containerd.socket());
+        command.args(["--snapshotter", self.snapshotter, "--cgroup-manager", "cgroupfs", "--insecure-registry"]);
+        for (option, name) in [("--data-root", "nerdctl"), ("--cni-path", "cni"), ("--cni-netconfpath", "cninet")] {
+            command.arg(option).arg(dir.join(name));
+        }
+        command.args(args);
+        command
+    }
+
+    /// Runs `ctr` and returns what it prints.
+    pub fn ctr(&self, args: &[&str]) -> String {
+        run(&mut self.ctr_command(args))
+    }
+
+    /// Like [`ctr`](Self::ctr), with the failure as a value.
+    pub fn try_ctr(&self, args: &[&str]) -> Result<String, String> {
+        output(&mut self.ctr_command(args))
+    }
+
+    /// Runs `nerdctl` and returns what it prints.
+    pub fn nerdctl(&self, args: &[&str]) -> String {
+        run(&mut self.nerdctl_command(args))
+    }
+
+    /// Like [`nerdctl`](Self::nerdctl), with the failure as a value.
+    pub fn try_nerdctl(&self, args: &[&str]) -> Result<String, String> {
+        output(&mut self.nerdctl_command(args))
+    }
+
+    /// Runs `ctr snapshots`.
+    pub fn snapshots(&self, args: &[&str]) -> String {
+        self.ctr(&[&["snapshots", "--snapshotter", self.snapshotter], args].concat())
+    }
+
+    /// Returns the keys and names of all snapshots.
+    pub fn snapshot_names(&self) -> Vec<String> {
+        let table = self.snapshots(&["ls"]);
+        table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    /// Returns the command that pulls an image.
+    pub fn pull_command(&self, client: Client, image: &Image) -> Command {
+        let ctr = ["images", "pull", "--plain-http", "--snapshotter", self.snapshotter, image.reference.as_str()];
+        match (client, self.containerd.release) {
+            (Client::Nerdctl, _) => self.nerdctl_command(&["pull", "--quiet", &image.reference]),
+            // It can do nothing else.
+            (Client::CtrLocal, Release::V1) | (Client::CtrTransfer, _) => self.ctr_command(&ctr),
+            (Client::CtrLocal, Release::V2) => self.ctr_command(&[&ctr[..2], &["--local"], &ctr[2..]].concat()),
+        }
+    }
+
+    /// Pulls an image.
+    pub fn pull(&self, client: Client, image: &Image) {
+        run(&mut self.pull_command(client, image));
+    }
+
+    fn client(&self, program: PathBuf) -> Command {
+        let dir = self.containerd.dir();
+        let mut command = Command::new(&program);
+        command
+            .env("PATH", search_path(program.parent().unwrap()))
+            .env("TMPDIR", dir.join("tmp"))
+            .env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "1")
+            // The host's settings of nerdctl and of registries.
+            .env("NERDCTL_TOML", dir.join("nerdctl.toml"))
+            .env("DOCKER_CONFIG", dir.join("docker"))
+            .env_remove("CONTAINERD_SNAPSHOTTER");
+        command
+    }
+}
+
+/// Returns the least configuration that keeps a containerd away from the host's own.
+fn minimal_config(release: Release, dir: &Path) -> String {
+    let path = |name: &str| dir.join(name);
+    format!(
+        r#"version = {version}
+root = {root:?}
+state = {state:?}
+# It would look after the host's network.
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+  "io.containerd.podsandbox.controller.v1.podsandbox",
+]
+[grpc]
+  address = {socket:?}
+[ttrpc]
+  address = {ttrpc:?}
+[debug]
+  level = "debug"
+[plugins."io.containerd.internal.v1.opt"]
+  path = {opt:?}
+"#,
+        version = release.config_version(),
+        root = path("root"),
+        state = path("state"),
+        socket = path("containerd.sock"),
+        ttrpc = path("containerd.sock.ttrpc"),
+        opt = path("opt"),
+    )
+}

@@ -1,0 +1,89 @@
+//! A node: a registry, leasehold, and a containerd that uses it.
+
+use std::time::Duration;
+
+use super::containerd::{Containerd, Release};
+use super::daemon::{Daemon, Site};
+use super::images::{Image, Kind};
+use super::registry::Registry;
+use super::tools::run;
+use super::wait_for;
+
+/// How long a collection and the deletion of layers may take on a loaded machine.
+const COLLECTION: Duration = Duration::from_secs(30);
+
+/// How containerd's transfer service unpacks the layers of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpack {
+    /// One after the other, each on top of the one before.
+    Sequential,
+    /// Four at a time, each alone; they are put on top of each other at the end.
+    Parallel,
+}
+
+/// Everything that a test of containers needs.
+pub struct Node {
+    // The order of dropping: who uses comes before who is used.
+    pub containerd: Containerd,
+    daemon: Option<Daemon>,
+    pub site: Site,
+    pub registry: Registry,
+}
+
+impl Node {
+    /// Starts everything and waits until it serves.
+    pub fn start(release: Release, unpack: Unpack) -> Node {
+        let registry = Registry::start();
+        let site = Site::new();
+        let daemon = site.start();
+        let containerd = Containerd::start(release, &stanzas(&site, release, unpack));
+        Node { containerd, daemon: Some(daemon), site, registry }
+    }
+
+    /// Kills leasehold, as the out-of-memory killer would.
+    pub fn kill_daemon(&mut self) {
+        self.daemon.take().expect("leasehold runs").kill();
+    }
+
+    /// Starts leasehold again and waits until it serves.
+    pub fn start_daemon(&mut self) {
+        assert!(self.daemon.is_none(), "leasehold runs already");
+        self.daemon = Some(self.site.start());
+    }
+
+    /// Makes an image and pushes it.
+    pub fn image(&self, kind: Kind) -> Image {
+        Image::push(&self.registry, kind)
+    }
+
+    /// Waits until the pool holds nothing, and checks that it holds together.
+    pub fn expect_empty_pool(&self) {
+        wait_for("the end of the last layer", COLLECTION, || {
+            self.site.layer_dirs().is_empty() && self.site.trash_dirs().is_empty()
+        });
+        self.expect_whole_pool();
+    }
+
+    /// Checks that records and directories agree.
+    pub fn expect_whole_pool(&self) {
+        assert_eq!(self.site.fsck(false), Vec::<String>::new());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.site.log()).unwrap_or_default();
+            eprintln!("--- leasehold's log\n{log}");
+        }
+    }
+}
+
+/// Returns what `leasehold config containerd` prints for a site.
+pub fn printed_stanzas(site: &Site, release: Release) -> String {
+    run(site.command().args(["config", "containerd", "--version", &release.config_version().to_string()]))
+}
+
+fn stanzas(site: &Site, release: Release, unpack: Unpack) -> String {
+    printed_stanzas(site, release)
+}

@@ -1,0 +1,91 @@
+//! The programs that the end-to-end tests run, and running them.
+//!
+//! `tests/go/build.sh` builds most of them into the tools directory. The others are Debian's packages `containerd`,
+//! `runc`, `docker-registry` and `busybox-static`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::env;
+
+/// What must be in the tools directory.
+const BUILT: [&str; 7] = [
+    "bin/nerdctl",
+    "bin/snapsuite.test",
+    "bin/testimage",
+    "bin/treediff",
+    "containerd-2.3/containerd",
+    "containerd-2.3/containerd-shim-runc-v2",
+    "containerd-2.3/ctr",
+];
+
+/// What must be installed.
+const INSTALLED: [&str; 6] = ["containerd", "containerd-shim-runc-v2", "ctr", "runc", "docker-registry", "busybox"];
+
+/// Where the distribution's programs are when a user's `PATH` leaves the system's directories out.
+const SYSTEM_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Whether the end-to-end test `test` can run here: as root, with every program. Where everything is required, in CI
+/// and with `LEASEHOLD_REQUIRE_ALL`, it panics instead of answering no.
+pub fn ready(test: &str) -> bool {
+    let mut missing: Vec<String> = BUILT
+        .iter()
+        .map(|name| built(name))
+        .filter(|path| !path.is_file())
+        .map(|path| format!("{} (run tests/go/build.sh)", path.display()))
+        .chain(INSTALLED.iter().filter(|name| find(name).is_none()).map(|name| format!("{name} (install its package)")))
+        .collect();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("root".into());
+    }
+    if missing.is_empty() {
+        return true;
+    }
+    let required = ["CI", "LEASEHOLD_REQUIRE_ALL"].iter().any(|name| env::var_os(name).is_some());
+    assert!(!required, "{test} needs {}", missing.join(", "));
+    eprintln!("SKIPPED, NOT PASSED: {test} needs {}", missing.join(", "));
+    false
+}
+
+/// Returns the path of a program that `tests/go/build.sh` built.
+pub fn built(name: &str) -> PathBuf {
+    tools_dir().join(name)
+}
+
+/// Returns the path of an installed program.
+pub fn installed(name: &str) -> PathBuf {
+    find(name).unwrap_or_else(|| panic!("{name} is not installed"))
+}
+
+/// Returns a `PATH` that finds programs in `first`, then where the distribution has them.
+pub fn search_path(first: &Path) -> String {
+    format!("{}:{}", first.display(), SYSTEM_DIRS.join(":"))
+}
+
+/// Runs a program to its end and returns its standard output; panics with all that it said when it fails.
+pub fn run(command: &mut Command) -> String {
+    output(command).unwrap_or_else(|err| panic!("{err}"))
+}
+
+/// Like [`run`], with the failure as a value.
+pub fn output(command: &mut Command) -> Result<String, String> {
+    let shown = format!("{command:?}");
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|err| panic!("{shown}: {err}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    Err(format!("{shown}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)))
+}
+
+fn tools_dir() -> PathBuf {
+    if let Some(dir) = env::var_os("LEASEHOLD_TOOLS") {
+        return dir.into();
+    }
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
+    env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("leasehold/tools")
+}
+
+/// Looks in the distribution's directories only: a newer containerd elsewhere is not the one that is meant.
+fn find(name: &str) -> Option<PathBuf> {
+    SYSTEM_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
+}

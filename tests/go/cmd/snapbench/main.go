@@ -1,0 +1,151 @@
+// Command snapbench measures a snapshotter on a unix socket and prints the figures as JSON.
+//
+// A unit is what unpacking one small layer costs the snapshotter: Prepare on a common base, one file written into the
+// upperdir, Commit, Stat. Then all the units are removed, and Cleanup deletes what they left.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settings of one run.
+type settings struct {
+	socket  string
+	clients int
+	units   int
+	present int
+	first   int
+	pid     int
+	phases  []string
+}
+
+var allPhases = []string{"present", "units", "remove", "cleanup"}
+
+// report is what is printed. Times in milliseconds are of single calls as a client sees them.
+type report struct {
+	Clients int `json:"clients"`
+	Units   int `json:"units"`
+	Present int `json:"present"`
+
+	PresentSeconds float64 `json:"present_seconds,omitempty"`
+	UnitsSeconds   float64 `json:"units_seconds,omitempty"`
+	UnitsPerSecond float64 `json:"units_per_second,omitempty"`
+
+	Prepare *latency `json:"prepare,omitempty"`
+	Write   *latency `json:"write_file,omitempty"`
+	Commit  *latency `json:"commit,omitempty"`
+	Stat    *latency `json:"stat,omitempty"`
+
+	RemoveSeconds    float64  `json:"remove_seconds,omitempty"`
+	RemovesPerSecond float64  `json:"removes_per_second,omitempty"`
+	Remove           *latency `json:"remove,omitempty"`
+	CleanupSeconds   float64  `json:"cleanup_seconds,omitempty"`
+
+	// The client shares the machine with the server: its part of the processors belongs to the result.
+	ClientCPUSeconds float64 `json:"client_cpu_seconds"`
+	ServerCPUSeconds float64 `json:"server_cpu_seconds,omitempty"`
+	ServerRSSMiB     float64 `json:"server_rss_mib,omitempty"`
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("snapbench: ")
+	var s settings
+	phases := flag.String("phase", strings.Join(allPhases, ","), "phases to run, in this order")
+	flag.StringVar(&s.socket, "socket", "", "unix socket of the snapshotter")
+	flag.IntVar(&s.clients, "clients", 8, "calls in flight")
+	flag.IntVar(&s.units, "units", 2000, "units to run")
+	flag.IntVar(&s.present, "present", 0, "committed snapshots to make first, in chains of ten")
+	flag.IntVar(&s.first, "first", 1, "number of the first unit: a server never sees a key twice")
+	flag.IntVar(&s.pid, "pid", 0, "process id of the server, to report its processor time and memory")
+	flag.Parse()
+	s.phases = strings.Split(*phases, ",")
+	for _, phase := range s.phases {
+		if !slices.Contains(allPhases, phase) {
+			log.Fatalf("unknown phase %q: want %s", phase, strings.Join(allPhases, ", "))
+		}
+	}
+	if s.socket == "" || s.clients < 1 || s.units < 1 || flag.NArg() != 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+
+	r, err := run(context.Background(), s)
+	if err != nil {
+		log.Fatal(err)
+	}
+	encoder := json.NewEncoder(os.Stdout)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(r); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, s settings) (*report, error) {
+	b, err := connect(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+
+	r := &report{Clients: s.clients, Units: s.units, Present: s.present}
+	if err := b.makeBase(); err != nil {
+		return nil, err
+	}
+	if slices.Contains(s.phases, "present") && s.present > 0 {
+		if r.PresentSeconds, err = timed(b.makePresent); err != nil {
+			return nil, err
+		}
+	}
+	cpuBefore := clientCPU()
+	serverBefore, err := serverCPU(s.pid)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(s.phases, "units") {
+		if r.UnitsSeconds, err = timed(b.runUnits); err != nil {
+			return nil, err
+		}
+		r.UnitsPerSecond = float64(s.units) / r.UnitsSeconds
+		r.Prepare, r.Write, r.Commit, r.Stat = b.prepare.merge(), b.write.merge(), b.commit.merge(), b.stat.merge()
+	}
+	if slices.Contains(s.phases, "remove") {
+		if r.RemoveSeconds, err = timed(b.removeUnits); err != nil {
+			return nil, err
+		}
+		r.RemovesPerSecond = float64(s.units) / r.RemoveSeconds
+		r.Remove = b.remove.merge()
+	}
+	if slices.Contains(s.phases, "cleanup") {
+		if r.CleanupSeconds, err = timed(b.cleanup); err != nil {
+			return nil, err
+		}
+	}
+	r.ClientCPUSeconds = clientCPU() - cpuBefore
+	serverAfter, err := serverCPU(s.pid)
+	if err != nil {
+		return nil, err
+	}
+	r.ServerCPUSeconds = serverAfter - serverBefore
+	r.ServerRSSMiB, err = serverRSS(s.pid)
+	return r, err
+}
+
+func timed(f func() error) (float64, error) {
+	start := time.Now()
+	err := f()
+	return time.Since(start).Seconds(), err
+}
+
+// unitKey, unitName and presentName have the form that containerd gives its keys: namespace, sequence number, name.
+func unitKey(n int) string     { return fmt.Sprintf("bench/%d/key-%d", n, n) }
+func unitName(n int) string    { return fmt.Sprintf("bench/%d/name-%d", n, n) }
+func presentName(n int) string { return fmt.Sprintf("present/%d/name-%d", n, n) }
