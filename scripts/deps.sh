@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the build, the tests and the demo need, from Debian's packages.
+# Installs what is needed, from Debian's packages: deps.sh build|demo|test. Each includes the one before it.
 #
 # Only what is missing is installed, by the names of the programs: a containerd from elsewhere stays as it is, and so does
 # a Rust from rustup. Nothing is removed, and no service is started or enabled. Needs root when something is missing.
@@ -8,68 +8,84 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export DEBIAN_FRONTEND=noninteractive
-# Daemons and file system tools are there, whether or not the user's PATH says so.
+# Daemons and tools of file systems are there, whether or not the user's PATH says so.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-# The package that each program is in.
-declare -A package_of=(
-	[cc]=build-essential [c++]=build-essential [make]=build-essential [git]=git
-	[containerd]=containerd [runc]=runc [docker-registry]=docker-registry
-	[mkfs.ext4]=e2fsprogs [mkfs.xfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
-	[unshare]=util-linux [ip]=iproute2 [setfattr]=attr [setcap]=libcap2-bin
-)
-
-# For Go 1.21 and newer, the go command itself fetches the version that go.mod asks for.
-go_at_least=1.21
-# What an older one, such as Debian 12's, fetches first: the version in go.mod.
-go_wanted=$(sed -n 's/^go \([0-9][0-9.]*\)$/\1/p' tests/go/go.mod)
 rust_at_least=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
-go_dir=${1:-}
+# From 1.21 on, the go command itself fetches the version that go.mod asks for. For an older one we do, into go_dir.
+go_at_least=1.21
+go_wanted=$(sed -n 's/^go \([0-9][0-9.]*\)$/\1/p' tests/go/go.mod)
+go_dir=${LEASEHOLD_GO:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/leasehold/go}
 
-say() { printf '%s\n' "deps: $*" >&2; }
+say() { printf 'deps: %s\n' "$*" >&2; }
 die() {
 	say "$*"
 	exit 1
 }
 
 has() { command -v "$1" >/dev/null; }
+
 # at_least VERSION MINIMUM
-at_least() { [[ -n $1 && $(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1) == "$2" ]]; }
+at_least() { [[ -n $1 && $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$2" ]]; }
 
 rust_version() { cargo --version 2>/dev/null | cut -d ' ' -f 2; }
 go_version() { GOTOOLCHAIN=local go version 2>/dev/null | sed -n 's/^go version go\([0-9.]*\).*/\1/p'; }
 
 # bindgen loads libclang when it runs, and needs the headers that come with it.
 has_libclang() {
-	compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null
+	compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null &&
+		compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null
 }
 
-# In a container of the tests there is no libc.
+# In the containers that it is for, there is no libc.
 has_static_busybox() { has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1; }
 
-missing_packages() {
-	local program
-	for program in "${!package_of[@]}"; do
-		has "$program" || echo "${package_of[$program]}"
-	done
-	[[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
-	has_libclang || echo libclang-dev
-	has_static_busybox || echo busybox-static
-	# rustup's programs are in one directory, cargo or not.
-	has cargo || has rustup || printf '%s\n' cargo-web rustc-web
-	has go || echo golang-go
+missing=()
+# need PACKAGE TEST...: the package is missing if the test fails.
+need() {
+	local package=$1
+	shift
+	"$@" || missing+=("$package")
 }
 
-# While a package is installed, Debian asks this program whether it may start its service. An administrator's own answer
+need_for_build() {
+	need build-essential has c++
+	need build-essential has make
+	need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
+	need libclang-dev has_libclang
+	# Where rustup is, cargo is its business.
+	has rustup || need cargo-web has cargo
+}
+
+need_for_demo() {
+	need_for_build
+	need golang-go has go
+	need containerd has containerd
+	need runc has runc
+	need docker-registry has docker-registry
+	need busybox-static has_static_busybox
+	need util-linux has unshare
+}
+
+need_for_test() {
+	need_for_demo
+	need git has git
+	need e2fsprogs has mkfs.ext4
+	need xfsprogs has mkfs.xfs
+	need btrfs-progs has mkfs.btrfs
+	need attr has setfattr
+	need shellcheck has shellcheck
+}
+
+# While a package is installed, Debian asks this program whether it may start its services. An administrator's own answer
 # is left alone.
 refuse_starts() {
-	local policy=/usr/sbin/policy-rc.d
-	[[ ! -e $policy ]] || return 0
+	[[ ! -e /usr/sbin/policy-rc.d ]] || return 0
 	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
-	printf '%s\n' '#!/bin/sh' 'exit 101' >$policy
-	chmod 755 $policy
+	printf '%s\n' '#!/bin/sh' 'exit 101' >/usr/sbin/policy-rc.d
+	chmod 755 /usr/sbin/policy-rc.d
 }
 
 services() { find /lib/systemd/system -name '*.service' -printf '%f\n' 2>/dev/null | sort; }
@@ -77,15 +93,15 @@ services() { find /lib/systemd/system -name '*.service' -printf '%f\n' 2>/dev/nu
 install_packages() {
 	local before plan removed service
 	before=$(services)
-	say "installing: $*"
+	say "installing $*"
 	apt-get update -qq
-	plan=$(apt-get install --simulate --no-install-recommends "$@") || die "apt-get cannot install: $*"
-	# busybox-static is busybox, linked differently; each replaces the other.
+	plan=$(apt-get install --simulate --no-install-recommends "$@") || die "apt-get cannot install $*"
+	# busybox-static is busybox, linked differently, and takes its place.
 	removed=$(awk '$1 == "Remv" && $2 != "busybox" { print $2 }' <<<"$plan" | xargs)
 	[[ -z $removed ]] || die "installing $* would remove $removed; sort that out by hand, and run this again"
 	refuse_starts
 	apt-get install -y -qq --no-install-recommends "$@" >&2
-	# Otherwise they would start with the machine. They are needed as programs only.
+	# Otherwise they would start with the machine, though they are needed as programs only.
 	has systemctl || return 0
 	for service in $(comm -13 <(echo "$before") <(services)); do
 		systemctl disable --quiet "$service" 2>/dev/null || true
@@ -96,39 +112,44 @@ check_rust() {
 	local version
 	version=$(rust_version)
 	at_least "$version" "$rust_at_least" && return
-	if [[ -n $version ]]; then
-		say "cargo is $version, and $rust_at_least or newer is needed"
-	else
-		say "cargo does not run, though $(command -v cargo rustup | head -n 1) is installed"
-	fi
-	die "get it with 'rustup toolchain install stable' (https://rustup.rs), or replace Debian's cargo and rustc by its cargo-web and rustc-web"
+	say "Rust $rust_at_least or newer is needed; cargo is ${version:-there, but has no toolchain}"
+	die "run 'rustup toolchain install stable' (https://rustup.rs), or replace Debian's cargo and rustc by its cargo-web and rustc-web"
 }
 
-# The module proxy serves whole toolchains; the go command checks what it gets with the checksum database.
+# The module proxy serves whole toolchains. The go command checks what it gets against the checksum database.
 fetch_go() {
-	local arch module=golang.org/toolchain cache
-	[[ -n $go_dir ]] || die "Go $go_at_least or newer is needed, or a directory to put one into as the first argument"
-	at_least "$(PATH=$go_dir/bin:$PATH go_version)" "$go_at_least" && return
+	local name cache
+	name=golang.org/toolchain@v0.0.1-go$go_wanted.linux-$(go env GOARCH)
 	say "Go is $(go_version); fetching $go_wanted into $go_dir"
-	arch=$(go env GOARCH)
 	mkdir -p "$(dirname "$go_dir")"
 	cache=$(mktemp -d "$go_dir.XXXXXX")
-	(cd "$cache" && GOMODCACHE=$cache GOFLAGS=-modcacherw go mod download "$module@v0.0.1-go$go_wanted.linux-$arch") ||
-		die "Go $go_wanted cannot be fetched; install Go $go_at_least or newer by hand (https://go.dev/dl)"
-	# A module holds no executable files and no second go.mod.
-	mv "$cache/$module@v0.0.1-go$go_wanted.linux-$arch" "$cache/go"
-	find "$cache/go/bin" "$cache/go/pkg/tool" -type f -exec chmod 755 {} +
-	cp "$cache/go/src/_go.mod" "$cache/go/src/go.mod"
+	(cd "$cache" && GOMODCACHE=$cache GOFLAGS=-modcacherw go mod download "$name") ||
+		die "Go $go_wanted cannot be fetched; install Go $go_at_least or newer (https://go.dev/dl)"
+	# A module can hold neither executable files nor a second go.mod.
+	find "$cache/$name/bin" "$cache/$name/pkg/tool" -type f -exec chmod 755 {} +
+	cp "$cache/$name/src/_go.mod" "$cache/$name/src/go.mod"
 	rm -rf "$go_dir"
-	mv "$cache/go" "$go_dir"
+	mv "$cache/$name" "$go_dir"
 	rm -rf "$cache"
 }
 
-mapfile -t missing < <(missing_packages | sort -u)
+check_go() {
+	at_least "$(go_version)" "$go_at_least" && return
+	at_least "$(PATH=$go_dir/bin:$PATH go_version)" "$go_at_least" || fetch_go
+}
+
+case ${1:-} in
+build | demo | test) "need_for_$1" ;;
+*)
+	echo "usage: $0 build|demo|test" >&2
+	exit 2
+	;;
+esac
 if ((${#missing[@]})); then
-	has apt-get || die "these Debian packages, or what is in them, are missing: ${missing[*]}"
-	((EUID == 0)) || die "missing: ${missing[*]}. Run this as root: $PWD/scripts/deps.sh"
+	mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+	has apt-get || die "missing, by the names of Debian's packages: ${missing[*]}"
+	((EUID == 0)) || die "missing: ${missing[*]}. Run this as root: $PWD/scripts/deps.sh $1"
 	install_packages "${missing[@]}"
 fi
 check_rust
-at_least "$(go_version)" "$go_at_least" || fetch_go
+[[ $1 == build ]] || check_go

@@ -58,7 +58,7 @@ pub enum Error {
     #[error("{0} already exists")]
     AlreadyExists(Resource),
     /// A snapshot cannot be removed while others name it as parent.
-    #[error("{0} has children")]
+    #[error("cannot remove {0}: it has children")]
     HasChildren(Resource),
     /// The resource exists, but not in the state that the call needs.
     #[error("{resource} {problem}")]

@@ -67,11 +67,7 @@ impl HostCapabilities {
     }
 
     fn names(self) -> Vec<&'static str> {
-        let all = [
-            ("remap-ids", self.remap_ids),
-            ("only-remap-ids", self.only_remap_ids),
-            ("rebase", self.rebase),
-        ];
+        let all = [("remap-ids", self.remap_ids), ("only-remap-ids", self.only_remap_ids), ("rebase", self.rebase)];
         all.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
     }
 }
@@ -90,18 +86,20 @@ pub fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCap
     // Only the transfer service of containerd 2.2 and later rebases, and only version 3 configures it.
     let without_rebase = HostCapabilities { rebase: false, ..*host };
     match version {
-        StanzaVersion::V1 => [V1, &proxy_plugin(config, without_rebase), &cri(config, "plugins.cri.containerd")].concat(),
+        StanzaVersion::V1 => {
+            [V1, &proxy_plugin(version, config, without_rebase), &cri(config, "plugins.cri.containerd")].concat()
+        }
         StanzaVersion::V2 => [
             V2,
-            &proxy_plugin(config, without_rebase),
+            &proxy_plugin(version, config, without_rebase),
             &cri(config, r#"plugins."io.containerd.grpc.v1.cri".containerd"#),
         ]
         .concat(),
         StanzaVersion::V3 => [
             V3,
-            &proxy_plugin(config, *host),
+            &proxy_plugin(version, config, *host),
             &cri(config, "plugins.'io.containerd.cri.v1.images'"),
-            &transfer(config, host),
+            &transfer(config, *host),
         ]
         .concat(),
     }
@@ -112,7 +110,8 @@ const V1: &str = "\
 # Prefer version 2, which containerd has read since 1.3.
 #
 # Printed by `leasehold config containerd --version 1` for one host and one configuration of leasehold. Print it again
-# when either has changed. Merge it into /etc/containerd/config.toml, where no table may be twice, and restart containerd.
+# when either has changed. Merge it into /etc/containerd/config.toml, where no table may be twice; then restart
+# containerd.
 ";
 
 const V2: &str = "\
@@ -120,8 +119,9 @@ const V2: &str = "\
 # transfer service then knows nothing of leasehold, and most pulls fail: use version 3 there.
 #
 # Printed by `leasehold config containerd --version 2` for one host and one configuration of leasehold. Print it again
-# when either has changed. Merge it into /etc/containerd/config.toml, where no table may be twice, and restart containerd.
-# In a file of its own, named by `imports`, the table of CRI would replace all other settings of CRI in containerd 1.x.
+# when either has changed. Merge it into /etc/containerd/config.toml, where no table may be twice; then restart
+# containerd. In a file of its own, named by `imports`, the table of CRI would replace all other settings of CRI in
+# containerd 1.x.
 
 version = 2
 ";
@@ -136,38 +136,41 @@ const V3: &str = "\
 version = 3
 ";
 
-fn proxy_plugin(config: &Config, capabilities: HostCapabilities) -> String {
+fn proxy_plugin(version: StanzaVersion, config: &Config, capabilities: HostCapabilities) -> String {
     let name = &config.snapshotter.name;
     let table = key(name);
     let address = quoted(&config.plugin.socket.to_string_lossy());
     let root = quoted(&config.root.to_string_lossy());
-    let capabilities = capabilities.names();
-    let mut out = format!(
+    let since = |versions: &str, indent: usize| match version {
+        StanzaVersion::V1 | StanzaVersion::V2 => {
+            format!("# Read since containerd {versions}, ignored before.\n{:indent$}", "")
+        }
+        StanzaVersion::V3 => String::new(),
+    };
+    let exports_since = since("1.6.32 and 1.7.16", 4);
+    let capabilities_since = since("1.7.23", 2);
+    let capabilities = match capabilities.names() {
+        names if names.is_empty() => String::new(),
+        names => format!(
+            "  # What this host can do.
+  {capabilities_since}capabilities = {names:?}
+"
+        ),
+    };
+    format!(
         "
-# Clients choose the snapshotter by this name: `ctr images pull --snapshotter {name}`, `nerdctl --snapshotter {name}`, or
-# CONTAINERD_SNAPSHOTTER={name} in the environment of either.
+# Clients choose the snapshotter by this name: ctr and nerdctl with `--snapshotter {name}`, or with
+# CONTAINERD_SNAPSHOTTER={name} in their environment.
 [proxy_plugins.{table}]
   type = \"snapshot\"
   # `socket` in the section [plugin] of leasehold's configuration.
   address = {address}
-"
-    );
-    if !capabilities.is_empty() {
-        out += &format!(
-            "  # What this host can do. Read since containerd 1.7.23, ignored before.
-  capabilities = {capabilities:?}
-"
-        );
-    }
-    out += &format!(
-        "
+{capabilities}
   [proxy_plugins.{table}.exports]
-    # Where the layers are. CRI tells the kubelet how full this file system is. Read since containerd 1.6.32 and 1.7.16,
-    # ignored before.
-    root = {root}
+    # Where the layers are. CRI tells the kubelet how full this file system is.
+    {exports_since}root = {root}
 "
-    );
-    out
+    )
 }
 
 fn cri(config: &Config, table: &str) -> String {
@@ -182,38 +185,38 @@ fn cri(config: &Config, table: &str) -> String {
     )
 }
 
-fn transfer(config: &Config, host: &HostCapabilities) -> String {
+fn transfer(config: &Config, host: HostCapabilities) -> String {
     let snapshotter = quoted(&config.snapshotter.name);
-    let mut out = "
-# Pulls that containerd does itself: `ctr images pull`, nerdctl 2.x, and CRI since containerd 2.1.
-[plugins.'io.containerd.transfer.v1.local']
-"
-    .to_owned();
-    if host.rebase {
-        out += &format!(
-            "  # How many layers are unpacked at a time. More than one needs the capability `rebase`. Read since containerd 2.2;
-  # before, it is reported as an unknown key and ignored.
+    let unpacks = if host.rebase {
+        format!(
+            "  # How many layers are unpacked at a time. More than one needs the capability `rebase`. Read since
+  # containerd 2.2; before, it is reported as an unknown key and ignored.
   max_concurrent_unpacks = {MAX_CONCURRENT_UNPACKS}
 
 "
-        );
-    }
-    out += &format!(
-        "  # Without this entry, pulls fail with \"no unpack platforms defined\". `linux` means this machine's architecture.
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "
+# Pulls that containerd does itself: `ctr images pull`, nerdctl 2.x, and CRI since containerd 2.1.
+[plugins.'io.containerd.transfer.v1.local']
+{unpacks}  # Without this entry, pulls fail with \"no unpack platforms defined\". `linux` means Linux on this machine's
+  # architecture.
   [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
     platform = \"linux\"
     snapshotter = {snapshotter}
     differ = \"walking\"
 
-  # Entries replace containerd's defaults, so overlayfs is named again for clients that choose no snapshotter. Leave it out
-  # where that plugin is disabled: containerd does not start its transfer service for a snapshotter that is missing.
+  # Entries replace containerd's defaults, so overlayfs is named again for clients that choose no snapshotter. Leave
+  # it out where that plugin is disabled: with a snapshotter that is missing the transfer service does not start.
   [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
     platform = \"linux\"
     snapshotter = \"overlayfs\"
     differ = \"walking\"
 "
-    );
-    out
+    )
 }
 
 /// Quotes a string for TOML.

@@ -100,13 +100,12 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// Returns the known key that was probably meant: one of the same name in another section, or else the most similar.
+    /// Returns the known key that was probably meant: one of the same name in another section, or else a similar one.
     fn similar(&self, key: &str) -> Option<&'static str> {
         const ENOUGH: f64 = 0.7;
-        let name = |key: &str| key.rsplit('.').next().map(str::to_owned);
-        let likeness = |known: &'static str| match name(known) == name(key) {
-            true => 1.0,
-            false => strsim::normalized_damerau_levenshtein(known, key),
+        let likeness = |known: &'static str| {
+            let same_name = f64::from(u8::from(name(known) == name(key)));
+            same_name + strsim::normalized_damerau_levenshtein(known, key)
         };
         self.known
             .iter()
@@ -115,6 +114,11 @@ impl<'a> Settings<'a> {
             .max_by(|(a, _), (b, _)| a.total_cmp(b))
             .map(|(_, known)| known)
     }
+}
+
+/// Returns the last part of a key.
+fn name(key: &str) -> &str {
+    key.rsplit_once('.').map_or(key, |(_, name)| name)
 }
 
 /// Moves all settings of a table and of those in it to `out`. An empty table is kept, so that its name is checked.

@@ -155,6 +155,20 @@ shutdown_grace = "1h"
 }
 
 #[test]
+fn the_most_similar_setting_is_proposed() {
+    let proposed = |key: &str| {
+        let message = mistakes(&format!("{key} = 1"));
+        message.split_once("did you mean ").map(|(_, key)| key.to_owned())
+    };
+    assert_eq!(proposed("plugn.socket").as_deref(), Some("plugin.socket?"));
+    assert_eq!(proposed("ap.socket").as_deref(), Some("api.socket?"));
+    assert_eq!(proposed("snapshotter.slow-chown").as_deref(), Some("snapshotter.slow_chown?"));
+    assert_eq!(proposed("min_free").as_deref(), Some("limits.min_free?"));
+    assert_eq!(proposed("rot").as_deref(), Some("root?"));
+    assert_eq!(proposed("zebra.stripes"), None);
+}
+
+#[test]
 fn paths_are_checked() {
     let long = "s".repeat(103);
     let text = format!(
@@ -189,20 +203,20 @@ fn mount_options_are_checked() {
 fn values_are_checked() {
     let mistake = |text: &str| mistakes(text).trim_start_matches("line 1: ").to_owned();
     assert_snapshot!(mistake("plugin.group = -1"), @"plugin.group: expected the name or number of a group, found -1");
-    assert_snapshot!(mistake("snapshotter.name = 'lease/hold'"), @r#"snapshotter.name: a name: "lease/hold" must be letters and digits, with single '.', '_' or '-' between them"#);
+    assert_snapshot!(mistake("snapshotter.name = 'lease/hold'"), @r#"snapshotter.name: "lease/hold" must be letters and digits, with single '.', '_' or '-' between them"#);
     assert_snapshot!(mistake("limits.min_free = -1"), @r#"limits.min_free: expected a size up to "1EiB" such as "64MiB", found -1"#);
     assert_snapshot!(mistake("limits.min_free = '2EiB'"), @r#"limits.min_free: expected a size up to "1EiB" such as "64MiB", found "2EiB""#);
     assert_snapshot!(mistake("reclaim.workers = 65"), @"reclaim.workers: expected a number from 1 to 64, found 65");
-    assert_snapshot!(mistake("reclaim.workers = [1]"), @"reclaim.workers: expected a number from 1 to 64, found a array");
+    assert_snapshot!(mistake("reclaim.workers = [1]"), @"reclaim.workers: expected a number from 1 to 64, found a list");
     assert_snapshot!(mistake("log.level = 'info,=x=y'"), @r#"log.level: "info,=x=y": invalid filter directive"#);
-    assert_snapshot!(mistake("log.level = 1979-05-27"), @"log.level: expected a string, found a datetime");
+    assert_snapshot!(mistake("log.level = 1979-05-27"), @"log.level: expected a string, found a date");
 }
 
 #[test]
 fn sections_are_not_settings() {
     assert_snapshot!(mistakes("plugin = 3"), @"line 1: plugin: is a section of settings: write [plugin]");
     assert_snapshot!(mistakes("[root]\npath = '/srv'"), @"line 2: root.path: unknown setting");
-    assert_snapshot!(mistakes("[snapshotter.mount_options]"), @"line 1: snapshotter.mount_options: expected a list of mount options, found a table");
+    assert_snapshot!(mistakes("[snapshotter.mount_options]"), @"line 1: snapshotter.mount_options: expected a list of mount options, found a section");
 }
 
 #[test]
@@ -241,10 +255,8 @@ fn is_setting(line: &str) -> bool {
 fn the_shipped_file_shows_every_setting_with_its_default() {
     assert_eq!(Config::parse(SHIPPED).unwrap(), Config::default());
 
-    let uncommented: String = SHIPPED
-        .lines()
-        .map(|line| if is_setting(line) { &line[1..] } else { line }.to_owned() + "\n")
-        .collect();
+    let uncommented: String =
+        SHIPPED.lines().map(|line| if is_setting(line) { &line[1..] } else { line }.to_owned() + "\n").collect();
     let mut config = Config::parse(&uncommented).unwrap();
     // These have no default; the file shows an example.
     assert_eq!(config.plugin.group.take().as_deref(), Some("containerd"));

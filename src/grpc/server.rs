@@ -55,6 +55,7 @@ impl Listener {
         let mode = if gid.is_some() { 0o660 } else { 0o600 };
         rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode)).map_err(Error::fs(FsOp::Chmod, path))?;
         bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &address).map_err(failed())?;
+        crate::failpoint::hit("listen: socket bound");
         if gid.is_some() {
             std::os::unix::fs::chown(path, None, gid).map_err(Error::fs(FsOp::Chown, path))?;
             // A restrictive umask took the group's bits at bind.

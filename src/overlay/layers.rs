@@ -223,6 +223,7 @@ impl LayerDirs {
             // Back, so that both ways of renaming take the same path below.
             let _ = self.rename(&self.layers, SCOUT, &self.staging, SCOUT);
         }
+        crate::failpoint::hit("scout: made");
         let way = [&self.staging, &self.layers, &self.trash, &self.lost_found];
         let result = way.iter().zip(way.iter().skip(1)).try_for_each(|(from, to)| {
             self.rename(from, SCOUT, to, SCOUT).map_err(|err| match err {

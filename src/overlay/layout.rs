@@ -77,6 +77,7 @@ impl Layout {
         self.create_dir(self.root().to_owned(), true)?;
         for path in [self.meta(), self.layers(), self.staging(), self.trash(), self.lost_found()] {
             self.create_dir(path, false)?;
+            crate::failpoint::hit("layout: directory made");
         }
         Ok(())
     }

@@ -153,6 +153,7 @@ impl Removal<'_> {
             Ok(())
         });
         self.stats.files += files;
+        crate::failpoint::hit("remove tree: files of a directory deleted");
         if let Some((name, err)) = left {
             self.settle(descent, &name, Err(err), false)?;
         }

@@ -69,8 +69,10 @@ impl LayerDirs {
             made = private_dir(&self.staging, &name);
         }
         made.map_err(|err| Error::fs(FsOp::CreateDir, &self.staging.path().join(&name))(err))?;
+        crate::failpoint::hit("stage: directory made");
 
         let published = self.fill(&self.staging, &name, kind, attributes).and_then(|_| {
+            crate::failpoint::hit("stage: filled");
             self.rename(&self.staging, &name, &self.layers, &name).map_err(|err| match err {
                 Errno::EXIST => Error::AlreadyExists(Resource::Layer(id.get())),
                 err => Error::fs(FsOp::Rename, &self.staging.path().join(&name))(err),
@@ -122,6 +124,7 @@ impl LayerDirs {
             Err(Errno::EXIST) => {}
             Err(err) => return Err(failed(FsOp::CreateDir, &fs, err)),
         }
+        crate::failpoint::hit("stage: fs made");
         if kind == LayerKind::Active {
             let work = format!("{name}/work");
             // Overlayfs makes its own directory in it; the mode is what containerd gives, less the umask.

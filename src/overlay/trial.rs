@@ -49,6 +49,7 @@ pub(super) fn run(layout: &Layout, staging: &Dir, host: &HostFeatures) -> Result
         _ => trial.mount_attached().map_err(|err| Refusal { err, ..refusal }),
     });
     let merged = merged.or_else(|refusal| refusal.explain(layout, host))?;
+    crate::failpoint::hit("trial: mounted");
     trial.check_merged(&merged)
 }
 

@@ -183,6 +183,7 @@ impl Shared {
             for (_, layer) in deleted {
                 txn.reclaimed(*layer);
             }
+            failpoint::hit("reclaim: before the record");
             // Lost in a power cut, the record names a directory that does not exist, which costs one look.
             txn.commit_unsynced()
         });

@@ -91,6 +91,7 @@ impl Shared {
         let usage = Usage { size: counted.size, inodes: counted.inodes };
         let mut txn = self.metadata.write(SystemTime::now())?;
         txn.set_usage(layer, usage)?;
+        crate::failpoint::hit("count: before the record");
         // Lost in a power cut, it is counted again.
         txn.commit_unsynced()?;
         Ok(usage)

@@ -79,6 +79,7 @@ impl Snapshotter {
     ) -> Result<(Snapshotter, RecoveryReport)> {
         let (metadata, dirs) = (Arc::new(metadata), Arc::new(dirs));
         let report = recover::recover(&metadata, &dirs)?;
+        crate::failpoint::hit("start: recovered");
         let reclaimer = Reclaimer::start(metadata.clone(), dirs.clone(), settings.reclaim_workers)?;
         for id in &report.trash {
             reclaimer.enqueue(*id);
@@ -92,6 +93,7 @@ impl Snapshotter {
     pub fn stop(&self) {
         self.reclaimer.stop();
         self.counting.stop();
+        crate::failpoint::hit("stop: background ended");
         if let Err(err) = self.metadata.sync() {
             tracing::warn!(error = %crate::Chain(&err), "last sync of the metadata failed");
         }

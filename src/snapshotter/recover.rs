@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use crate::metadata::{Kind, Metadata};
 use crate::overlay::{Attributes, LayerDirs, LayerKind, Listing};
 use crate::types::LayerId;
-use crate::Result;
+use crate::{Result, failpoint};
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -30,6 +30,7 @@ pub(super) fn recover(metadata: &Metadata, dirs: &LayerDirs) -> Result<RecoveryR
     let mut report = RecoveryReport::default();
     for id in known(dirs.list_staging()?) {
         dirs.discard_staged(id)?;
+        failpoint::hit("recover: unfinished directory deleted");
         report.unfinished += 1;
     }
     let on_disk = known(dirs.list_layers()?);
@@ -45,8 +46,10 @@ pub(super) fn recover(metadata: &Metadata, dirs: &LayerDirs) -> Result<RecoveryR
     let unrecorded = in_trash.iter().filter(|id| !trash.contains(id)).copied();
     let new_trash: Vec<LayerId> = orphans.iter().copied().chain(unrecorded).collect();
     record_trash(metadata, &new_trash)?;
+    failpoint::hit("recover: orphans recorded");
     for id in &orphans {
         dirs.move_to_trash(*id)?;
+        failpoint::hit("recover: orphan moved");
     }
     report.trash = trash.into_iter().chain(new_trash).collect();
 
@@ -102,6 +105,7 @@ fn restore(
                 Kind::Committed => return Ok(()),
             };
             dirs.recreate(layer, kind, Attributes::default())?;
+            failpoint::hit("recover: directory made again");
             tracing::warn!(key = key.as_str(), %layer, "the directory of a snapshot was missing; made again, empty");
             damaged.remove(&layer);
             report.recreated.push(layer);

@@ -66,6 +66,7 @@ impl Check<'_> {
                     return Ok(None);
                 }
                 txn.commit()?;
+                crate::failpoint::hit("repair: orphan recorded");
                 self.dirs.move_to_trash(*id)?;
                 trash.push(*id);
                 "moved to trash".into()
@@ -150,6 +151,7 @@ impl Check<'_> {
                 && alone(self.metadata.layer(layer)?)
             {
                 self.dirs.set_aside(layer)?;
+                crate::failpoint::hit("repair: set aside");
             }
             let mut txn = self.metadata.write(SystemTime::now())?;
             if let Err(Error::NotFound(_)) = self.require_same(&txn, key) {
@@ -157,6 +159,7 @@ impl Check<'_> {
             }
             txn.drop_damaged(key)?;
             txn.commit()?;
+            crate::failpoint::hit("repair: damaged snapshot dropped");
         }
         Ok(order.into_iter().map(|key| format!("{:?}", key.as_str())).collect())
     }

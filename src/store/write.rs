@@ -95,6 +95,7 @@ impl<'s> WriteTxn<'s> {
             }
         }
         db.write_opt(batch, &WriteOptions::default()).map_err(|err| store.suspend("write", err))?;
+        crate::failpoint::hit("store: written");
         let ticket = store.sync.ticket()?;
         // The next transaction may build on this one before it is on disk: the log keeps their order.
         drop(serial);

@@ -82,25 +82,8 @@ mod tests {
     fn everything_else_is_not() {
         let too_long = "a".repeat(77);
         for name in [
-            "",
-            ".",
-            "..",
-            "/",
-            "a/b",
-            "a/..",
-            "a..b",
-            ".a..b",
-            "a.-b",
-            "-a.b",
-            "a.b-",
-            "a__b",
-            "a--b",
-            "_a",
-            "a ",
-            "a\n",
-            "a\0",
-            "é",
-            &too_long,
+            "", ".", "..", "/", "a/b", "a/..", "a..b", ".a..b", "a.-b", "-a.b", "a.b-", "a__b", "a--b", "_a", "a ",
+            "a\n", "a\0", "é", &too_long,
         ] {
             assert!(Namespace::parse(name).is_err(), "{name:?}");
         }

@@ -78,12 +78,12 @@ impl Release {
 }
 
 impl Containerd {
-    /// Starts a containerd whose configuration ends with `stanzas`, and waits until it serves.
+    /// Starts a containerd whose configuration ends with `stanzas`, which name its version, and waits until it serves.
     pub fn start(release: Release, stanzas: &str) -> Containerd {
         let dir = tempfile::Builder::new().prefix("lhcd").tempdir().unwrap();
         std::fs::create_dir(dir.path().join("tmp")).unwrap();
         let config = dir.path().join("config.toml");
-        std::fs::write(&config, format!("{}\n{stanzas}", minimal_config(release, dir.path()))).unwrap();
+        std::fs::write(&config, minimal_config(dir.path()) + stanzas).unwrap();
         let log = File::create(dir.path().join("log")).unwrap();
         let program = release.program("containerd");
         let child = Command::new(&program)
@@ -216,6 +216,11 @@ impl<'c> Session<'c> {
         table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
     }
 
+    /// Whether there is a snapshot of this key or name, as far as can be told.
+    pub fn has_snapshot(&self, name: &str) -> bool {
+        self.try_ctr(&["snapshots", "--snapshotter", self.snapshotter, "info", name]).is_ok()
+    }
+
     /// Returns the command that pulls an image.
     pub fn pull_command(&self, client: Client, image: &Image) -> Command {
         let ctr = ["images", "pull", "--plain-http", "--snapshotter", self.snapshotter, image.reference.as_str()];
@@ -247,32 +252,26 @@ impl<'c> Session<'c> {
     }
 }
 
-/// Returns the least configuration that keeps a containerd away from the host's own.
-fn minimal_config(release: Release, dir: &Path) -> String {
+/// Returns the least configuration that keeps a containerd, its CRI included, away from the host's own. It has no
+/// `version`, which the stanzas have, and no table, so that anything can follow.
+fn minimal_config(dir: &Path) -> String {
     let path = |name: &str| dir.join(name);
     format!(
-        r#"version = {version}
-root = {root:?}
+        r#"root = {root:?}
 state = {state:?}
-# It would look after the host's network.
-disabled_plugins = [
-  "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
-  "io.containerd.podsandbox.controller.v1.podsandbox",
-]
-[grpc]
-  address = {socket:?}
-[ttrpc]
-  address = {ttrpc:?}
-[debug]
-  level = "debug"
-[plugins."io.containerd.internal.v1.opt"]
-  path = {opt:?}
+grpc.address = {socket:?}
+ttrpc.address = {ttrpc:?}
+debug.level = "debug"
+plugins."io.containerd.internal.v1.opt".path = {opt:?}
+plugins."io.containerd.grpc.v1.cri".cni.conf_dir = {cni:?}
+plugins."io.containerd.cri.v1.runtime".cni.conf_dir = {cni:?}
+plugins."io.containerd.nri.v1.nri".disable = true
 "#,
-        version = release.config_version(),
         root = path("root"),
         state = path("state"),
         socket = path("containerd.sock"),
         ttrpc = path("containerd.sock.ttrpc"),
         opt = path("opt"),
+        cni = path("cninet"),
     )
 }

@@ -157,6 +157,10 @@ impl Daemon {
         self.child.id()
     }
 
+    pub fn plugin_socket(&self) -> &Path {
+        &self.plugin
+    }
+
     /// Connects a client of the Snapshots service, as containerd does.
     pub async fn snapshots(&self) -> SnapshotsClient<Channel> {
         SnapshotsClient::new(leasehold::grpc::client(&self.plugin).await.unwrap())

@@ -37,7 +37,7 @@ pub fn kill_processes(dir: &Path) {
         }
         for pid in doomed.into_iter().filter_map(Pid::from_raw) {
             // Gone meanwhile is what is wanted.
-            drop(kill_process(pid, Signal::KILL));
+            _ = kill_process(pid, Signal::KILL);
         }
         false
     });

@@ -2,7 +2,14 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod client;
+pub mod containerd;
 pub mod daemon;
+pub mod images;
+mod leftovers;
+pub mod node;
+pub mod registry;
+pub mod tools;
 
 use std::time::{Duration, Instant};
 

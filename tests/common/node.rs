@@ -85,5 +85,9 @@ pub fn printed_stanzas(site: &Site, release: Release) -> String {
 }
 
 fn stanzas(site: &Site, release: Release, unpack: Unpack) -> String {
-    printed_stanzas(site, release)
+    let printed = printed_stanzas(site, release);
+    match unpack {
+        Unpack::Parallel => printed,
+        Unpack::Sequential => printed.replace("max_concurrent_unpacks = 4", "max_concurrent_unpacks = 1"),
+    }
 }

@@ -3,9 +3,9 @@
 //! `tests/go/build.sh` builds most of them into the tools directory. The others are Debian's packages `containerd`,
 //! `runc`, `docker-registry` and `busybox-static`.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::env;
 
 /// What must be in the tools directory.
 const BUILT: [&str; 7] = [

@@ -1,8 +1,9 @@
 //! The printed stanzas are the examples in `plugin-config/`, which show a host that has all capabilities.
 
+use clap::Parser as _;
 use insta::assert_snapshot;
 
-use super::{HostCapabilities, StanzaVersion, containerd_stanza};
+use super::{Command, HostCapabilities, StanzaVersion, containerd_stanza};
 use crate::config::Config;
 
 const ALL: HostCapabilities = HostCapabilities { remap_ids: true, only_remap_ids: true, rebase: true };
@@ -10,8 +11,30 @@ const NONE: HostCapabilities = HostCapabilities { remap_ids: false, only_remap_i
 
 const VERSIONS: [StanzaVersion; 3] = [StanzaVersion::V1, StanzaVersion::V2, StanzaVersion::V3];
 
+/// As in the program: `--version` without a command prints leasehold's own.
+#[derive(Debug, clap::Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
 fn parse(stanza: &str) -> toml::Table {
     stanza.parse().unwrap_or_else(|err| panic!("{err}\n{stanza}"))
+}
+
+#[test]
+fn the_version_is_that_of_containerds_configuration() {
+    let version = |args: &[&str]| {
+        let cli = Cli::try_parse_from([&["leasehold", "containerd"], args].concat()).ok()?;
+        let Command::Containerd(args) = cli.command;
+        Some(args.version)
+    };
+    assert_eq!(version(&[]), Some(StanzaVersion::V3));
+    assert_eq!(version(&["--version", "1"]), Some(StanzaVersion::V1));
+    assert_eq!(version(&["--version=2"]), Some(StanzaVersion::V2));
+    assert_eq!(version(&["--version", "4"]), None);
+    assert_eq!(version(&["--version"]), None);
 }
 
 #[test]
@@ -24,11 +47,84 @@ fn the_examples_are_what_is_printed() {
 
 #[test]
 fn stanzas_hold_what_containerd_reads() {
-    let without_comments = |version, host: &HostCapabilities| parse(&containerd_stanza(version, &Config::default(), host));
-    assert_snapshot!(without_comments(StanzaVersion::V1, &ALL), @"");
-    assert_snapshot!(without_comments(StanzaVersion::V2, &ALL), @"");
-    assert_snapshot!(without_comments(StanzaVersion::V3, &ALL), @"");
-    assert_snapshot!(without_comments(StanzaVersion::V3, &NONE), @"");
+    let without_comments =
+        |version, host: &HostCapabilities| parse(&containerd_stanza(version, &Config::default(), host));
+    assert_snapshot!(without_comments(StanzaVersion::V1, &ALL), @r#"
+    [plugins.cri.containerd]
+    snapshotter = "leasehold"
+
+    [proxy_plugins.leasehold]
+    address = "/run/leasehold/plugin.sock"
+    capabilities = ["remap-ids", "only-remap-ids"]
+    type = "snapshot"
+
+    [proxy_plugins.leasehold.exports]
+    root = "/var/lib/leasehold"
+    "#);
+    assert_snapshot!(without_comments(StanzaVersion::V2, &ALL), @r#"
+    version = 2
+
+    [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "leasehold"
+
+    [proxy_plugins.leasehold]
+    address = "/run/leasehold/plugin.sock"
+    capabilities = ["remap-ids", "only-remap-ids"]
+    type = "snapshot"
+
+    [proxy_plugins.leasehold.exports]
+    root = "/var/lib/leasehold"
+    "#);
+    assert_snapshot!(without_comments(StanzaVersion::V3, &ALL), @r#"
+    version = 3
+
+    [plugins."io.containerd.cri.v1.images"]
+    snapshotter = "leasehold"
+
+    [plugins."io.containerd.transfer.v1.local"]
+    max_concurrent_unpacks = 4
+
+    [[plugins."io.containerd.transfer.v1.local".unpack_config]]
+    differ = "walking"
+    platform = "linux"
+    snapshotter = "leasehold"
+
+    [[plugins."io.containerd.transfer.v1.local".unpack_config]]
+    differ = "walking"
+    platform = "linux"
+    snapshotter = "overlayfs"
+
+    [proxy_plugins.leasehold]
+    address = "/run/leasehold/plugin.sock"
+    capabilities = ["remap-ids", "only-remap-ids", "rebase"]
+    type = "snapshot"
+
+    [proxy_plugins.leasehold.exports]
+    root = "/var/lib/leasehold"
+    "#);
+    assert_snapshot!(without_comments(StanzaVersion::V3, &NONE), @r#"
+    version = 3
+
+    [plugins."io.containerd.cri.v1.images"]
+    snapshotter = "leasehold"
+
+    [[plugins."io.containerd.transfer.v1.local".unpack_config]]
+    differ = "walking"
+    platform = "linux"
+    snapshotter = "leasehold"
+
+    [[plugins."io.containerd.transfer.v1.local".unpack_config]]
+    differ = "walking"
+    platform = "linux"
+    snapshotter = "overlayfs"
+
+    [proxy_plugins.leasehold]
+    address = "/run/leasehold/plugin.sock"
+    type = "snapshot"
+
+    [proxy_plugins.leasehold.exports]
+    root = "/var/lib/leasehold"
+    "#);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 use std::fmt::Write as _;
+use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::{Mount, MountOptions, MountPlan, mounts};
-use crate::overlay::{HostFeatures, LayerKind, Layout};
+use crate::overlay::testing::{self, TestFs};
+use crate::overlay::{Attributes, HostFeatures, LayerDirs, LayerKind, Layout};
 use crate::types::LayerId;
 
 /// The settings of a usual host.
@@ -195,6 +197,32 @@ fn a_mount_of_128_layers_fits_a_page() {
     let bytes = mounts[0].options.join(",").len() + 1;
     assert!(bytes <= 4096, "{bytes}");
     assert_eq!(mounts[0].options[2].matches(':').count(), 127);
+}
+
+#[test]
+fn privileged_the_kernel_takes_a_mount_of_128_layers() {
+    testing::privileged("a mount of 128 layers", || {
+        let fs = TestFs::tmpfs();
+        let layout = Layout::new(fs.path().join("p")).unwrap();
+        layout.create().unwrap();
+        let dirs = LayerDirs::open(&layout).unwrap();
+        // The lowest numbers are furthest down, and the whole chain is there twice.
+        let chain: Vec<_> = (1..=128).rev().map(LayerId::new).collect();
+        for id in &chain {
+            dirs.create(*id, LayerKind::View, Attributes::default()).unwrap().keep();
+            std::fs::write(Path::new(&layout.upperdir(*id)).join("top"), id.to_string()).unwrap();
+        }
+        let top = LayerId::new(200);
+        dirs.create(top, LayerKind::Active, Attributes::default()).unwrap().keep();
+        let twice = chain.repeat(2);
+        let plan = MountPlan { id: top, ..plan(LayerKind::Active, &twice) };
+        let Mount { kind, source, options, .. } = mounts(&plan, &layout, &usual()).remove(0);
+        let target = fs.path().join("merged");
+        std::fs::create_dir(&target).unwrap();
+        let (kind, source, options) = (Some(&*kind), Some(&*source), options.join(","));
+        nix::mount::mount(source, &target, kind, nix::mount::MsFlags::empty(), Some(&*options)).unwrap();
+        assert_eq!(std::fs::read_to_string(target.join("top")).unwrap(), LayerId::new(128).to_string());
+    });
 }
 
 fn host() -> HostFeatures {

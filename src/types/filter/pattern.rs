@@ -185,27 +185,32 @@ impl<'a> Rest<'a> {
 
     /// Takes `3}`, `3,}` or `3,5}`, and nothing where something else follows.
     fn take_repetition(&mut self) -> &'a str {
-        let is_count = |text: &str| {
-            text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'))
-        };
-        let Some((inside, after)) = self.0.split_once('}') else { return "" };
+        let is_count = |text: &str| text == "0" || !text.starts_with('0');
+        let inside = self.run_of(|ch| ch.is_ascii_digit() || ch == ',');
         let (min, max) = inside.split_once(',').unwrap_or((inside, ""));
-        if min.is_empty() || !is_count(min) || !is_count(max) {
+        if min.is_empty() || max.contains(',') || !is_count(min) || !is_count(max) {
             return "";
         }
-        let (repetition, _) = self.0.split_at(self.0.len() - after.len());
-        self.0 = after;
-        repetition
+        self.take_with(inside, "}").unwrap_or_default()
     }
 
     /// Takes `[:alpha:]` and its like.
     fn take_posix_class(&mut self) -> Option<&'a str> {
-        let (name, after) = self.0.strip_prefix("[:")?.split_once(":]")?;
-        let (class, _) = self.0.split_at(self.0.len() - after.len());
-        // Go looks no further than this for a name, and takes the bracket for a literal one otherwise.
-        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'^').then(|| {
-            self.0 = after;
-            class
-        })
+        let name = Rest(self.0.strip_prefix("[:")?).run_of(|ch| ch.is_ascii_lowercase() || ch == '^');
+        let (opened, _) = self.0.split_at_checked("[:".len() + name.len())?;
+        self.take_with(opened, ":]")
+    }
+
+    /// Returns the characters at the start that are accepted. Looks no further, so that no pattern takes long.
+    fn run_of(&self, accept: impl Fn(char) -> bool) -> &'a str {
+        self.0.split(|ch| !accept(ch)).next().unwrap_or_default()
+    }
+
+    /// Takes `start`, which is what comes next, together with `end` if that follows.
+    fn take_with(&mut self, start: &str, end: &str) -> Option<&'a str> {
+        let after = self.0.strip_prefix(start)?.strip_prefix(end)?;
+        let (taken, _) = self.0.split_at_checked(self.0.len() - after.len())?;
+        self.0 = after;
+        Some(taken)
     }
 }

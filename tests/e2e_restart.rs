@@ -1,0 +1,129 @@
+//! leasehold may die at any time: containerd goes on without being restarted, and so do its containers.
+
+mod common;
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use common::containerd::{Client, Release, Session};
+use common::images::{Image, Kind};
+use common::node::{Node, Unpack};
+use common::tools::{output, ready};
+use common::wait_for;
+
+/// containerd reconnects with a back-off of up to three seconds.
+const RECONNECTION: Duration = Duration::from_secs(30);
+/// How many layers of a deep image are there when leasehold is killed.
+const SOME_LAYERS: usize = 10;
+
+/// Pulls an image, again and again until containerd is connected again.
+///
+/// containerd 2.3 drops the error of a Prepare when it unpacks in parallel, and reports a pull that unpacked nothing as
+/// a success; the next pull unpacks.
+fn pull_after_restart(session: &Session<'_>, client: Client, image: &Image) {
+    let mut last = Ok(String::new());
+    wait_for("a pull after the restart", RECONNECTION, || {
+        last = output(&mut session.pull_command(client, image));
+        if let Err(err) = &last {
+            // Nothing but the connection may be in the way.
+            assert!(err.contains("navailable") || err.contains("connect"), "{err}");
+        }
+        last.is_ok() && session.has_snapshot(image.chain_id())
+    });
+}
+
+fn containers_outlive_it(release: Release) {
+    let mut node = Node::start(release, Unpack::Parallel);
+    let before = node.image(Kind::Plain);
+    let after = node.image(Kind::Full);
+    {
+        let session = node.containerd.session("restart");
+        session.pull(Client::Nerdctl, &before);
+        session.nerdctl(&["run", "-d", "--name", "old", "--net", "none", &before.reference, "sleep", "1000"]);
+        session.nerdctl(&["exec", "old", "sh", "-c", "echo before > /written"]);
+    }
+    node.kill_daemon();
+    {
+        // A container does not need the snapshotter to go on.
+        let session = node.containerd.session("restart");
+        session.nerdctl(&["exec", "old", "sh", "-c", "echo during >> /written"]);
+        let refused = session.try_nerdctl(&["run", "--rm", "--net", "none", &before.reference, "true"]);
+        assert!(refused.is_err(), "{refused:?}");
+    }
+    node.start_daemon();
+
+    let session = node.containerd.session("restart");
+    pull_after_restart(&session, Client::Nerdctl, &after);
+    assert_eq!(session.nerdctl(&["exec", "old", "cat", "/written"]), "before\nduring\n");
+    session.nerdctl(&["run", "--rm", "--net", "none", &before.reference, "sh", "-c", &before.check()]);
+    session.nerdctl(&["run", "--rm", "--net", "none", &after.reference, "sh", "-c", &after.check()]);
+    session.nerdctl(&["commit", "old", "committed"]);
+    assert_eq!(session.nerdctl(&["run", "--rm", "--net", "none", "committed", "cat", "/written"]), "before\nduring\n");
+    node.expect_whole_pool();
+    session.nerdctl(&["rm", "-f", "old"]);
+    session.nerdctl(&["system", "prune", "-af"]);
+    node.expect_empty_pool();
+}
+
+fn a_pull_can_be_repeated(release: Release, client: Client) {
+    let mut node = Node::start(release, Unpack::Parallel);
+    let image = node.image(Kind::Deep);
+    let mut pull = {
+        let session = node.containerd.session("restart");
+        // Some call has to find leasehold alive first, else containerd may not be connected yet when it dies.
+        session.snapshots(&["ls"]);
+        Pull(session.pull_command(client, &image).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    wait_for("some layers", RECONNECTION, || node.site.layer_dirs().len() >= SOME_LAYERS);
+    node.kill_daemon();
+    // It fails, because the layers do not fit the time that containerd waits.
+    let ended = pull.0.wait().unwrap();
+    assert!(!ended.success(), "the pull was over before leasehold was killed");
+    node.start_daemon();
+
+    let session = node.containerd.session("restart");
+    pull_after_restart(&session, client, &image);
+    let check = ["run", "--rm", "--snapshotter", "leasehold", &image.reference, "check", "sh", "-c"];
+    session.ctr(&[&check[..], &[&image.check()]].concat());
+    node.expect_whole_pool();
+    session.ctr(&["images", "rm", "--sync", &image.reference]);
+    node.expect_empty_pool();
+}
+
+/// A pull under way. Dropping it kills it.
+struct Pull(Child);
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn privileged_containers_outlive_it_with_containerd_1() {
+    if ready("containers_outlive_it_with_containerd_1") {
+        containers_outlive_it(Release::V1);
+    }
+}
+
+#[test]
+fn privileged_containers_outlive_it_with_containerd_2() {
+    if ready("containers_outlive_it_with_containerd_2") {
+        containers_outlive_it(Release::V2);
+    }
+}
+
+#[test]
+fn privileged_a_pull_can_be_repeated_with_containerd_1() {
+    if ready("a_pull_can_be_repeated_with_containerd_1") {
+        a_pull_can_be_repeated(Release::V1, Client::CtrLocal);
+    }
+}
+
+#[test]
+fn privileged_a_pull_can_be_repeated_with_containerd_2() {
+    if ready("a_pull_can_be_repeated_with_containerd_2") {
+        a_pull_can_be_repeated(Release::V2, Client::CtrTransfer);
+    }
+}

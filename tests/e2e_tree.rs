@@ -1,0 +1,127 @@
+//! What is unpacked into leasehold is, file by file and layer by layer, what containerd's own overlayfs snapshotter has
+//! of the same image.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::containerd::{Client, Release, Session};
+use common::images::{Image, Kind};
+use common::node::{Node, Unpack};
+use common::tools::{built, installed, ready, run};
+
+/// After every time in the images, before every test: what is newer was stamped by the clock while unpacking.
+const NOW: &str = "2025-01-01T00:00:00Z";
+
+/// A snapshot, mounted read-only with the mounts that its snapshotter returns.
+struct View {
+    merged: PathBuf,
+    /// The directory of the topmost layer.
+    layer: PathBuf,
+}
+
+impl View {
+    fn mount(session: &Session<'_>, chain_id: &str, target: PathBuf) -> View {
+        std::fs::create_dir_all(&target).unwrap();
+        let key = target.display().to_string();
+        // Prints the command that mounts it: mount -t TYPE SOURCE TARGET -o OPTIONS
+        let printed = session.snapshots(&["view", "--target", &key, &key, chain_id]);
+        let words: Vec<&str> = printed.split_whitespace().collect();
+        let ["mount", "-t", kind, source, _, "-o", options] = words[..] else { panic!("not a mount: {printed}") };
+        let lowerdirs = options.split(',').find_map(|option| option.strip_prefix("lowerdir="));
+        let layer = PathBuf::from(lowerdirs.map_or(source, |dirs| dirs.split(':').next().unwrap()));
+        // Options must fit one page: so the directories are named relative to where they all are.
+        let snapshots = layer.ancestors().nth(2).unwrap();
+        let options = options.replace(&format!("{}/", snapshots.display()), "");
+        let mut mount = Command::new(installed("busybox"));
+        mount.current_dir(snapshots).args(["mount", "-t", kind, "-o", &options, source]).arg(&target);
+        run(&mut mount);
+        View { merged: target, layer }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // A failure shows when containerd's directory is removed.
+        _ = rustix::mount::unmount(&self.merged, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// Returns all that can be seen of a tree, one line a path.
+fn tree(dir: &Path) -> Vec<String> {
+    let printed = run(Command::new(built("bin/treediff")).args(["-touched-since", NOW]).arg(dir));
+    printed.lines().map(without_whiteout_time).collect()
+}
+
+/// A whiteout has no time of its own in the tar stream: it gets that of its making.
+fn without_whiteout_time(line: &str) -> String {
+    if !line.contains(" rdev=0:0 ") {
+        return line.to_owned();
+    }
+    line.split(' ').filter(|word| !word.starts_with("mtime=")).collect::<Vec<_>>().join(" ")
+}
+
+fn expect_equal(what: &str, ours: &Path, theirs: &Path) {
+    let (ours, theirs) = (tree(ours), tree(theirs));
+    assert!(!ours.is_empty());
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|line| !those.contains(line)).cloned().collect()
+    };
+    let (ours, theirs) = (only(&ours, &theirs), only(&theirs, &ours));
+    assert!(ours.is_empty() && theirs.is_empty(), "{what}\nleasehold: {ours:#?}\noverlayfs: {theirs:#?}");
+}
+
+/// Compares what both snapshotters show after each layer of an image, and what they keep of the layer alone.
+fn compare(node: &Node, namespace: &str, image: &Image) {
+    let ours = node.containerd.session(namespace);
+    let theirs = node.containerd.session(namespace).with_snapshotter("overlayfs");
+    let dir = node.containerd.dir().join("views").join(namespace).join(format!("{:?}", image.kind));
+    for (n, layer) in image.layers.iter().enumerate() {
+        let what = format!("{namespace}: layer {n} of {:?}", image.kind);
+        let ours = View::mount(&ours, &layer.chain_id, dir.join(format!("{n}-ours")));
+        let theirs = View::mount(&theirs, &layer.chain_id, dir.join(format!("{n}-theirs")));
+        assert_ne!(ours.layer, theirs.layer);
+        expect_equal(&format!("{what}, alone"), &ours.layer, &theirs.layer);
+        expect_equal(&format!("{what}, with those below"), &ours.merged, &theirs.merged);
+    }
+}
+
+fn trees_are_equal(release: Release, unpack: Unpack, clients: &[Client]) {
+    let node = Node::start(release, unpack);
+    let images = [node.image(Kind::Full), node.image(Kind::Deep)];
+    for client in clients {
+        let namespace = format!("{client:?}");
+        for image in &images {
+            for snapshotter in ["leasehold", "overlayfs"] {
+                node.containerd.session(&namespace).with_snapshotter(snapshotter).pull(*client, image);
+            }
+            compare(&node, &namespace, image);
+        }
+    }
+    if release == Release::V2 {
+        let parallel = node.containerd.logged(&["image unpacked", "parallel=true"]);
+        assert_eq!(parallel, unpack == Unpack::Parallel);
+    }
+}
+
+#[test]
+fn privileged_trees_are_equal_with_containerd_1() {
+    if ready("trees_are_equal_with_containerd_1") {
+        trees_are_equal(Release::V1, Unpack::Sequential, &[Client::CtrLocal, Client::Nerdctl]);
+    }
+}
+
+#[test]
+fn privileged_trees_are_equal_with_containerd_2() {
+    if ready("trees_are_equal_with_containerd_2") {
+        trees_are_equal(Release::V2, Unpack::Sequential, &[Client::CtrLocal, Client::CtrTransfer]);
+    }
+}
+
+#[test]
+fn privileged_trees_are_equal_when_layers_are_unpacked_in_parallel() {
+    if ready("trees_are_equal_when_layers_are_unpacked_in_parallel") {
+        trees_are_equal(Release::V2, Unpack::Parallel, &[Client::CtrTransfer]);
+    }
+}
