@@ -27,6 +27,7 @@ dir=$(mktemp -d /tmp/lh.XXXXXX)
 world=
 signal=
 
+# shellcheck disable=SC2317
 clean_up() {
 	# Killed, it takes every process in its namespaces along.
 	[[ -z $world ]] || kill -KILL "$world" 2>/dev/null || true
@@ -37,11 +38,12 @@ trap clean_up EXIT
 # The story ends at its next line, cleans up behind itself, and so ends the wait below.
 trap 'signal=130; stop_story' INT
 trap 'signal=143; stop_story' TERM HUP
+# shellcheck disable=SC2317
 stop_story() { [[ -z $world ]] || kill -TERM -- "-$world" 2>/dev/null || true; }
 
 # A process group of its own, so that Ctrl-C does not reach the daemons before the story has put its things away.
 set -m
-unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash inside.sh "$dir" </dev/null &
+unshare --mount --propagation private --pid --fork --kill-child --mount-proc ./inside.sh "$dir" </dev/null &
 world=$!
 set +m
 

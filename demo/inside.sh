@@ -16,6 +16,8 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 [[ $CONTAINERD != 2.3 ]] || PATH=$LEASEHOLD_TOOLS/containerd-2.3:$PATH
 export PATH=$CARGO_TARGET_DIR/release:$LEASEHOLD_TOOLS/bin:$PATH
 export CONTAINERD_ADDRESS=$dir/containerd.sock CONTAINERD_SNAPSHOTTER=leasehold
+# What this containerd says of the host, such as its old control groups, is not the story.
+export CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1
 export NERDCTL_TOML=$dir/nerdctl.toml DOCKER_CONFIG=$dir HOME=$dir
 
 # shellcheck source=demo/picture.sh

@@ -7,10 +7,10 @@ else
 	bold='' dim='' green='' red='' plain=''
 fi
 if [[ $(locale charmap 2>/dev/null) == UTF-8 ]]; then
-	bar='━━' branch='├──' last='└──' side='│' right='──▶' left='◀──'
+	bar='━━' branch='├──' last='└──' side='│' right='─▶'
 	box_top='┌' box_mid='├' box_low='└' line='─'
 else
-	bar='==' branch='|--' last='`--' side='|' right='-->' left='<--'
+	bar='==' branch='|--' last='`--' side='|' right='->'
 	box_top='+' box_mid='+' box_low='+' line='-'
 fi
 
@@ -33,9 +33,11 @@ quoted() {
 	printf '%s' "${text# }"
 }
 
+show() { printf '\n  %s$ %s%s\n' "$bold" "$*" "$plain"; }
+
 # run COMMAND...: shows the command, runs it, and shows what it says.
 run() {
-	printf '\n  %s$ %s%s\n' "$bold" "$(quoted "$@")" "$plain"
+	show "$(quoted "$@")"
 	"$@" 2>&1 | sed "s/^/    $dim/; s/\$/$plain/"
 }
 
@@ -67,7 +69,8 @@ draw_directories() {
 	while read -r number name; do
 		now[$number]=$name
 	done < <(owners)
-	mapfile -t numbers < <(ls pool/l | sort)
+	# Numbers are base 36: shorter ones are smaller.
+	mapfile -t numbers < <(find pool/l -mindepth 1 -maxdepth 1 -printf '%f\n' | awk '{ print length, $0 }' | sort -k 1n -k 2 | cut -d ' ' -f 2)
 	printf '\n  pool/l/   %s\n' "$(count "${#numbers[@]}")"
 	for number in "${numbers[@]}"; do
 		index=$((index + 1))
@@ -89,8 +92,8 @@ draw_directories() {
 count() {
 	case $1 in
 	0) echo "empty" ;;
-	1) echo "1 directory" ;;
-	*) echo "$1 directories" ;;
+	1) echo "1 directory, $(size_of pool/l)" ;;
+	*) echo "$1 directories, $(size_of pool/l)" ;;
 	esac
 }
 
@@ -98,7 +101,7 @@ count() {
 draw_stack() {
 	local options number rule index=0 text
 	options=$(sed -n "s,.* - overlay .*\(lowerdir=[^ ]*\),\1,p" /proc/self/mountinfo | grep -F "/pool/l/" | tail -n 1)
-	rule=$(printf "$line%.0s" {1..74})
+	rule=$(printf -- "$line%.0s" {1..74})
 	printf '\n  the container looks from above, and sees one tree of files: /\n  %s%s\n' "$box_top" "$rule"
 	while read -r number; do
 		index=$((index + 1))
@@ -117,12 +120,15 @@ numbers_of() { grep -o '[0-9a-z]*/fs' | cut -d / -f 1; }
 
 # draw_writes DIRECTORY: the files in an upperdir. A deleted file is a character device, 0/0.
 draw_writes() {
-	local file
+	local file about
 	while read -r file; do
 		if [[ -c $1/$file ]]; then
-			printf '  %s       /%s   (a marker: this file is deleted)\n' "$side" "$file"
+			about="a marker: this file of the image is deleted"
+		elif [[ $file =~ ^etc/(hostname|hosts|resolv.conf)$ ]]; then
+			about="empty: nerdctl puts a file of its own over it"
 		else
-			printf '  %s       /%s   %s\n' "$side" "$file" "$(stat -c '%s bytes' "$1/$file")"
+			about="$(stat -c '%s bytes' "$1/$file"): $(head -c 40 "$1/$file" | head -n 1)"
 		fi
+		printf '  %s          /%-18s %s\n' "$side" "$file" "$about"
 	done < <(find "$1" -mindepth 1 -not -type d -printf '%P\n' | sort)
 }

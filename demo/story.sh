@@ -16,6 +16,9 @@ directories() { find pool/l -mindepth 1 -maxdepth 1 | wc -l; }
 # shellcheck disable=SC2317 # called through wait_until
 there_are() { [[ $(directories) == "$1" ]]; }
 
+# shellcheck disable=SC2317
+connected() { ctr snapshots list >/dev/null 2>&1; }
+
 tell_story() {
 	local image second
 	SECONDS=0
@@ -24,21 +27,21 @@ tell_story() {
 		"runs containers, and leasehold keeps the directories for it: one for each layer, one for each container." \
 		"You will see them come when something needs them, and go when nothing does." \
 		"" \
-		"  you $right nerdctl $right containerd $right leasehold $right $dir/pool/l/" \
-		"       (commands)  (runs         (keeps the     (one directory for" \
-		"                    containers)   directories)   each layer)" \
+		"    nerdctl   $right   containerd   $right   leasehold   $right   pool/l/1, pool/l/2, ..." \
+		"    commands       runs              keeps the        one directory for each" \
+		"                   containers        directories      layer and each container" \
 		"" \
 		"All of it is private to this demo, in $dir, and gone when the demo ends."
 
 	heading "1. Start leasehold, and a containerd that uses it"
 	say "leasehold prints what containerd has to know about it. That goes into containerd's settings."
-	printf '\n  %s$ leasehold --config leasehold.toml serve &%s\n' "$bold" "$plain"
+	show "leasehold --config leasehold.toml serve &"
 	start_leasehold
-	printf '  %s$ leasehold --config leasehold.toml config containerd >>containerd.toml%s\n' "$bold" "$plain"
+	show "leasehold --config leasehold.toml config containerd >>containerd.toml"
 	write_containerd_settings >containerd.toml
-	printf '  %s$ containerd --config containerd.toml &%s\n' "$bold" "$plain"
+	show "containerd --config containerd.toml &"
 	start_containerd
-	printf '    %s%s%s\n' "$dim" "$(containerd --version)" "$plain"
+	say "    $dim$(containerd --version)$plain"
 	draw_directories
 
 	image=$registry/shop:1
@@ -46,10 +49,10 @@ tell_story() {
 	heading "2. Make an image, and put it into a registry"
 	say "A registry is the place where images are downloaded from. This one listens on this machine only." \
 		"The image has three layers: a small system (busybox), and two layers with the files of a shop."
-	run testimage -kind bulk -layers 3 -mib 24 -files 120 -push "$image" >image.txt
-	sed -n '2p' image.txt
+	show "testimage -kind bulk -layers 3 -mib 24 -files 120 -push $image"
+	testimage -kind bulk -layers 3 -mib 24 -files 120 -push "$image" >image.txt
 	name_layers
-	say "    pushed" "" "Nothing is on this machine's side yet:"
+	say "    ${dim}pushed$plain" "" "leasehold has not heard of it yet:"
 	draw_directories
 
 	heading "3. Pull the image"
@@ -70,10 +73,12 @@ tell_story() {
 	heading "5. Pull the plug"
 	say "leasehold is killed, without a warning, and started again. The container does not notice: the kernel does the" \
 		"work of showing files. After the start, leasehold compares its records with the directories."
-	printf '\n  %s$ kill -9 leasehold; leasehold --config leasehold.toml serve &%s\n' "$bold" "$plain"
+	show "kill -9 $leasehold_pid; leasehold --config leasehold.toml serve &"
 	kill -KILL "$leasehold_pid"
 	wait "$leasehold_pid" 2>/dev/null || true
 	start_leasehold
+	# containerd tries again after a second or two.
+	wait_until connected
 	run leasehold --config leasehold.toml fsck
 	run nerdctl exec till cat /etc/sales
 
@@ -82,7 +87,8 @@ tell_story() {
 	run nerdctl commit till "$second"
 	name_top_layer "shop:2, layer 4: what container till wrote"
 	draw_directories
-	say "" "A container of the new image finds the file. Its own directory comes and goes with it."
+	say "" "Its number is a high one: after a crash, no number is given away that may have been given away before." \
+		"" "A container of the new image finds the file. Its own directory comes and goes with it."
 	run nerdctl run --rm --net none "$second" cat /etc/sales
 
 	heading "7. Remove the container"
@@ -92,7 +98,7 @@ tell_story() {
 	draw_directories
 
 	heading "8. Remove the new image"
-	say "Only its top layer goes. The three below belong to shop:1 as well."
+	say "nerdctl names all of its layers. What goes is the top one: the others belong to shop:1 as well."
 	run nerdctl rmi "$second"
 	wait_until there_are 3
 	draw_directories
@@ -104,7 +110,8 @@ tell_story() {
 	draw_directories
 	say "" "Last, leasehold checks that its records and the disk agree:"
 	run leasehold --config leasehold.toml fsck
-	say "" "That was it, in $SECONDS seconds. The demo takes its daemons and its files away."
+	say "" "That was it, in $SECONDS seconds. The demo now takes its daemons and its files away." \
+		"To use leasehold with this machine's containerd: make install, then leasehold config containerd"
 }
 
 # name_layers: gives the layers of the first image names, from what testimage said about them.
@@ -112,7 +119,7 @@ name_layers() {
 	local chain number=0
 	local -a what=("busybox" "files" "more files")
 	while read -r chain; do
-		layer_names[$chain]="shop:1, layer $((number + 1)): ${what[number]}"
+		layer_names["$chain"]="shop:1, layer $((number + 1)): ${what[number]}"
 		number=$((number + 1))
 	done < <(sed -n 's/.*"chain_id": "\(.*\)".*/\1/p' image.txt)
 }
@@ -121,6 +128,6 @@ name_layers() {
 name_top_layer() {
 	local key rest
 	while read -r key rest; do
-		[[ $rest != *Committed || -v layer_names[$key] ]] || layer_names[$key]=$1
+		[[ $rest != *Committed || -v layer_names[$key] ]] || layer_names["$key"]=$1
 	done < <(ctr snapshots list | tail -n +2)
 }

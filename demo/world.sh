@@ -1,4 +1,6 @@
 # The demo's daemons: an image registry, leasehold, and a containerd that uses it. Sourced by inside.sh.
+#
+# Each is in a session of its own: a signal to the story reaches the story only, which then ends them in order.
 # shellcheck shell=bash
 
 leasehold_pid=
@@ -76,19 +78,21 @@ registry_listens() {
 }
 
 start_registry() {
-	docker-registry serve registry.yml >registry.log 2>&1 &
+	setsid docker-registry serve registry.yml >registry.log 2>&1 &
 	registry_pid=$!
 	wait_for "the registry" "$registry_pid" registry.log registry_listens
 }
 
 start_leasehold() {
-	leasehold --config leasehold.toml serve >>leasehold.log 2>&1 &
+	# One that was killed leaves its sockets behind.
+	rm -f plugin.sock api.sock
+	setsid leasehold --config leasehold.toml serve >>leasehold.log 2>&1 &
 	leasehold_pid=$!
 	wait_for leasehold "$leasehold_pid" leasehold.log test -S plugin.sock -a -S api.sock
 }
 
 start_containerd() {
-	containerd --config containerd.toml >containerd.log 2>&1 &
+	setsid containerd --config containerd.toml >containerd.log 2>&1 &
 	containerd_pid=$!
 	wait_for containerd "$containerd_pid" containerd.log ctr version
 }
@@ -113,7 +117,7 @@ end_world() {
 	done
 	if ((status != 0 && status != 143)); then
 		printf '\nThe demo failed. The last lines of the logs:\n'
-		tail -n 15 registry.log leasehold.log containerd.log 2>/dev/null
+		tail -n 15 leasehold.log containerd.log 2>/dev/null | cut -c 1-300
 	fi
 	exit "$status"
 }

@@ -17,6 +17,12 @@ go_at_least=1.21
 go_wanted=$(sed -n 's/^go \([0-9][0-9.]*\)$/\1/p' tests/go/go.mod)
 go_dir=${LEASEHOLD_GO:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/leasehold/go}
 
+# What must not stay behind, however this ends.
+temporary=()
+trap 'rm -rf "${temporary[@]}"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() {
 	say "$*"
@@ -81,9 +87,7 @@ need_for_test() {
 # is left alone.
 refuse_starts() {
 	[[ ! -e /usr/sbin/policy-rc.d ]] || return 0
-	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-	trap 'exit 130' INT
-	trap 'exit 143' TERM HUP
+	temporary+=(/usr/sbin/policy-rc.d)
 	printf '%s\n' '#!/bin/sh' 'exit 101' >/usr/sbin/policy-rc.d
 	chmod 755 /usr/sbin/policy-rc.d
 }
@@ -123,6 +127,7 @@ fetch_go() {
 	say "Go is $(go_version); fetching $go_wanted into $go_dir"
 	mkdir -p "$(dirname "$go_dir")"
 	cache=$(mktemp -d "$go_dir.XXXXXX")
+	temporary+=("$cache")
 	(cd "$cache" && GOMODCACHE=$cache GOFLAGS=-modcacherw go mod download "$name") ||
 		die "Go $go_wanted cannot be fetched; install Go $go_at_least or newer (https://go.dev/dl)"
 	# A module can hold neither executable files nor a second go.mod.
@@ -130,7 +135,6 @@ fetch_go() {
 	cp "$cache/$name/src/_go.mod" "$cache/$name/src/go.mod"
 	rm -rf "$go_dir"
 	mv "$cache/$name" "$go_dir"
-	rm -rf "$cache"
 }
 
 check_go() {

@@ -91,6 +91,7 @@ impl App {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("leasehold")
+            .worker_threads(edge_threads())
             .max_blocking_threads(self.config.limits.max_concurrent_requests)
             .build()
             .map_err(|err| Error::Pool(format!("the runtime cannot be started: {err}")))?;
@@ -145,6 +146,13 @@ impl App {
         }
         Ok(listeners)
     }
+}
+
+/// How many threads decode and encode. Few, because the work is done on the blocking pool: each further thread mostly
+/// wakes up others.
+fn edge_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (cores / 2).clamp(1, 4)
 }
 
 /// Waits for the servers to end; after the stop, for the grace period at most.

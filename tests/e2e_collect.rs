@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::containerd::{Client, Release};
+use common::containerd::{Client, Release, Unpack};
 use common::images::Kind;
-use common::node::{Node, Unpack};
+use common::node::Node;
 use common::tools::ready;
 
 fn nothing_remains(release: Release) {
@@ -15,7 +15,7 @@ fn nothing_remains(release: Release) {
         session.pull(Client::Nerdctl, image);
     }
     let chains = |range: std::ops::Range<usize>| {
-        let mut chains: Vec<_> = images[range].iter().flat_map(|image| &image.layers).map(|one| &one.chain_id).collect();
+        let mut chains: Vec<_> = images[range].iter().flat_map(|image| &image.layers).collect();
         chains.sort();
         chains.dedup();
         chains.len()

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::containerd::{Client, Containerd, Release, Session};
+use common::containerd::{Client, Containerd, Release, Session, Unpack};
 use common::daemon::Site;
 use common::images::{Image, Kind};
 use common::node::printed_stanzas;
@@ -95,5 +95,5 @@ fn expect_complete(containerd: &Containerd, site: &Site, registry: &Registry) {
     assert!(plugin.contains("rebase"), "{plugin}");
     assert!(plugin.contains(&site.root().display().to_string()), "{plugin}");
     expect_working(&session, Client::CtrTransfer, registry);
-    assert!(containerd.logged(&["image unpacked", "parallel=true"]));
+    assert_eq!(containerd.unpacked(Unpack::Parallel), 1);
 }

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::containerd::{Client, Release};
+use common::containerd::{Client, Release, Unpack};
 use common::images::Kind;
-use common::node::{Node, Unpack};
+use common::node::Node;
 use common::tools::ready;
 
 fn namespaces_are_apart(release: Release) {
@@ -28,10 +28,10 @@ fn snapshot_commands_work(release: Release) {
     let image = node.image(Kind::Plain);
     let session = node.containerd.session("snapshots");
     session.pull(Client::Nerdctl, &image);
-    let [base, top] = [&image.layers[0].chain_id, &image.layers[1].chain_id];
+    let [base, top] = [image.layers[0].as_str(), image.layers[1].as_str()];
 
     // Key, parent and kind, in the order of the names.
-    let mut rows = [vec![base.as_str(), "Committed"], vec![top, base, "Committed"]];
+    let mut rows = [vec![base, "Committed"], vec![top, base, "Committed"]];
     rows.sort();
     let table = session.snapshots(&["ls"]);
     let listed: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
@@ -51,7 +51,7 @@ fn snapshot_commands_work(release: Release) {
     let info = |key: &str| -> serde_json::Value { serde_json::from_str(&session.snapshots(&["info", key])).unwrap() };
     session.snapshots(&["prepare", "active", top]);
     assert_eq!(info("active")["Kind"], "Active");
-    assert_eq!(info("active")["Parent"], top.as_str());
+    assert_eq!(info("active")["Parent"], top);
     session.snapshots(&["label", "active", "containerd.io/snapshot/test=one", "other=two"]);
     assert_eq!(info("active")["Labels"]["containerd.io/snapshot/test"], "one");
     assert_eq!(info("active")["Labels"]["other"], "two");

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::containerd::Release;
+use common::containerd::{Release, Unpack};
 use common::images::{DEEP_LAYERS, Image, Kind};
-use common::node::{Node, Unpack};
+use common::node::Node;
 use common::tools::ready;
 
 fn every_client_pulls(release: Release, unpack: Unpack) {
@@ -15,20 +15,17 @@ fn every_client_pulls(release: Release, unpack: Unpack) {
         // A namespace of its own, so that every layer is unpacked again.
         let session = node.containerd.session(&format!("{client:?}"));
         for image in &images {
+            let before = node.containerd.unpacked(unpack);
             session.pull(*client, image);
+            let by_transfer = node.containerd.unpacked(unpack) - before;
+            assert_eq!(by_transfer, usize::from(release.transfers(*client)), "{client:?}");
+
             let names = session.snapshot_names();
-            let missing = |image: &Image| -> Vec<_> {
-                image.layers.iter().map(|layer| &layer.chain_id).filter(|chain| !names.contains(chain)).cloned().collect()
-            };
-            assert_eq!(missing(image), Vec::<String>::new(), "{client:?} {:?}", image.kind);
+            let missing: Vec<_> = image.layers.iter().filter(|chain| !names.contains(chain)).collect();
+            assert!(missing.is_empty(), "{client:?} {:?}: {missing:?}", image.kind);
             let check = ["run", "--rm", "--snapshotter", "leasehold", &image.reference, "check", "sh", "-c"];
             session.ctr(&[&check[..], &[&image.check()]].concat());
         }
-    }
-    if release == Release::V2 {
-        let unpacked = |how: &str| node.containerd.logged(&["image unpacked", how]);
-        assert_eq!(unpacked("parallel=true"), unpack == Unpack::Parallel);
-        assert_eq!(unpacked("parallel=false"), unpack == Unpack::Sequential);
     }
     node.expect_whole_pool();
 }

@@ -5,9 +5,9 @@ mod common;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::containerd::{Client, Release, Session};
+use common::containerd::{Client, Release, Session, Unpack};
 use common::images::{Image, Kind};
-use common::node::{Node, Unpack};
+use common::node::Node;
 use common::tools::{output, ready};
 use common::wait_for;
 
@@ -34,11 +34,11 @@ fn pull_after_restart(session: &Session<'_>, client: Client, image: &Image) {
 
 fn containers_outlive_it(release: Release) {
     let mut node = Node::start(release, Unpack::Parallel);
-    let before = node.image(Kind::Plain);
-    let after = node.image(Kind::Full);
+    let [before, after, dropped] = [Kind::Plain, Kind::Full, Kind::Deep].map(|kind| node.image(kind));
     {
         let session = node.containerd.session("restart");
         session.pull(Client::Nerdctl, &before);
+        session.pull(Client::Nerdctl, &dropped);
         session.nerdctl(&["run", "-d", "--name", "old", "--net", "none", &before.reference, "sleep", "1000"]);
         session.nerdctl(&["exec", "old", "sh", "-c", "echo before > /written"]);
     }
@@ -49,6 +49,8 @@ fn containers_outlive_it(release: Release) {
         session.nerdctl(&["exec", "old", "sh", "-c", "echo during >> /written"]);
         let refused = session.try_nerdctl(&["run", "--rm", "--net", "none", &before.reference, "true"]);
         assert!(refused.is_err(), "{refused:?}");
+        // containerd forgets the snapshots at once, and has leasehold remove them when it can.
+        session.ctr(&["images", "rm", &dropped.reference]);
     }
     node.start_daemon();
 

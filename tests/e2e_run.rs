@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::containerd::{Client, Release};
+use common::containerd::{Client, Release, Unpack};
 use common::images::Kind;
-use common::node::{Node, Unpack};
+use common::node::Node;
 use common::tools::ready;
 
 fn a_container_lives(release: Release) {

@@ -99,7 +99,9 @@ pub fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCap
             V3,
             &proxy_plugin(version, config, *host),
             &cri(config, "plugins.'io.containerd.cri.v1.images'"),
+            CRI_SYNC,
             &transfer(config, *host),
+            CLIENT_SYNC,
         ]
         .concat(),
     }
@@ -134,6 +136,17 @@ const V3: &str = "\
 # that is named by `imports` there; then restart containerd.
 
 version = 3
+";
+
+const CRI_SYNC: &str = "  # A layer is on disk before it is committed, so that a power cut leaves no empty files in it.
+  image_pull_with_sync_fs = true
+";
+
+const CLIENT_SYNC: &str = "
+# The same for pulls that a client unpacks, like `ctr images pull --local`. The transfer service has no such setting:
+# `sync_layers_on_commit` in leasehold's configuration covers it.
+[plugins.'io.containerd.service.v1.diff-service']
+  sync_fs = true
 ";
 
 fn proxy_plugin(version: StanzaVersion, config: &Config, capabilities: HostCapabilities) -> String {

@@ -108,17 +108,19 @@ impl LayerDirs {
         }
     }
 
-    /// Moves a layer to `lost+found`, for a human to look at, and returns where it is now.
+    /// Moves a layer to `lost+found`, for a human to look at, and returns where it is now. `None` when there is no such
+    /// directory.
     ///
     /// # Errors
     /// [`Error::Fs`] and [`Error::NoSpace`].
-    pub fn set_aside(&self, id: LayerId) -> Result<PathBuf> {
+    pub fn set_aside(&self, id: LayerId) -> Result<Option<PathBuf>> {
         let name = id.to_string();
         let failed = |err| Error::fs(FsOp::Rename, &self.layers.path().join(&name))(err);
         for n in 0..SET_ASIDE_LIMIT {
             let aside = if n == 0 { name.clone() } else { format!("{name}.{n}") };
             match self.rename(&self.layers, &name, &self.lost_found, &aside) {
-                Ok(()) => return Ok(self.lost_found.path().join(aside)),
+                Ok(()) => return Ok(Some(self.lost_found.path().join(aside))),
+                Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::EXIST) => {}
                 Err(err) => return Err(failed(err)),
             }

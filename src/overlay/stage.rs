@@ -93,10 +93,14 @@ impl LayerDirs {
     /// # Errors
     /// [`Error::NoSpace`] and [`Error::Fs`].
     pub fn recreate(&self, id: LayerId, kind: LayerKind, attributes: Attributes) -> Result<bool> {
-        let name = id.to_string();
-        match private_dir(&self.layers, &name) {
-            Ok(()) | Err(Errno::EXIST) => self.fill(&self.layers, &name, kind, attributes),
-            Err(err) => Err(Error::fs(FsOp::CreateDir, &self.layers.path().join(&name))(err)),
+        // Through staging: start-up looks at the names in `l` only, so a crash must leave no unfinished one there.
+        match self.create(id, kind, attributes) {
+            Ok(made) => {
+                made.keep();
+                Ok(true)
+            }
+            Err(Error::AlreadyExists(_)) => self.fill(&self.layers, &id.to_string(), kind, attributes),
+            Err(err) => Err(err),
         }
     }
 

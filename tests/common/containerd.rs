@@ -37,6 +37,15 @@ pub enum Client {
     Nerdctl,
 }
 
+/// How the transfer service unpacks the layers of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpack {
+    /// One after the other, each on top of the one before.
+    Sequential,
+    /// Four at a time, each alone; they are put on top of each other at the end.
+    Parallel,
+}
+
 /// A running containerd. Dropping it kills it and everything that it started, and unmounts what it mounted.
 pub struct Containerd {
     release: Release,
@@ -67,6 +76,11 @@ impl Release {
             Release::V1 => 2,
             Release::V2 => 3,
         }
+    }
+
+    /// Whether this client has the transfer service of this release pull.
+    pub fn transfers(self, client: Client) -> bool {
+        self == Release::V2 && client != Client::CtrLocal
     }
 
     fn program(self, name: &str) -> PathBuf {
@@ -108,10 +122,6 @@ impl Containerd {
         containerd
     }
 
-    pub fn release(&self) -> Release {
-        self.release
-    }
-
     /// Returns its directory; what a test mounts below it is unmounted with the rest.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -123,9 +133,13 @@ impl Containerd {
         Session { containerd: self, namespace, snapshotter: "leasehold" }
     }
 
-    /// Whether some line of the log has all of `words`.
-    pub fn logged(&self, words: &[&str]) -> bool {
-        self.log().lines().any(|line| words.iter().all(|word| line.contains(word)))
+    /// Returns how many images the transfer service has unpacked in this way.
+    pub fn unpacked(&self, unpack: Unpack) -> usize {
+        let parallel = match unpack {
+            Unpack::Sequential => "parallel=false",
+            Unpack::Parallel => "parallel=true",
+        };
+        self.log().lines().filter(|line| line.contains("\"image unpacked\"") && line.contains(parallel)).count()
     }
 
     fn log(&self) -> String {

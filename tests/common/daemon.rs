@@ -143,6 +143,11 @@ impl Site {
     pub fn trash_dirs(&self) -> Vec<String> {
         names(&self.root.join("trash"))
     }
+
+    /// Returns the names in `staging/`.
+    pub fn staging_dirs(&self) -> Vec<String> {
+        names(&self.root.join("staging"))
+    }
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod containerd;
 pub mod daemon;
+pub mod history;
 pub mod images;
 mod leftovers;
 pub mod node;
@@ -22,11 +23,18 @@ pub fn wait_for(what: &str, limit: Duration, mut state: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the test runs as root; says so loudly when it does not.
+/// Whether the test runs as root; says so loudly when it does not, and fails where everything is required.
 pub fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED, NOT PASSED: {test} needs root");
+        skip(test, "root");
     }
     root
+}
+
+/// Says that a test did not run; panics where everything is required, in CI and with `LEASEHOLD_REQUIRE_ALL`.
+pub fn skip(test: &str, needs: &str) {
+    let required = ["CI", "LEASEHOLD_REQUIRE_ALL"].iter().any(|name| std::env::var_os(name).is_some());
+    assert!(!required, "{test} needs {needs}");
+    eprintln!("SKIPPED, NOT PASSED: {test} needs {needs}");
 }

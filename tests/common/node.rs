@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::containerd::{Containerd, Release};
+use super::containerd::{Containerd, Release, Unpack};
 use super::daemon::{Daemon, Site};
 use super::images::{Image, Kind};
 use super::registry::Registry;
@@ -11,15 +11,6 @@ use super::wait_for;
 
 /// How long a collection and the deletion of layers may take on a loaded machine.
 const COLLECTION: Duration = Duration::from_secs(30);
-
-/// How containerd's transfer service unpacks the layers of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unpack {
-    /// One after the other, each on top of the one before.
-    Sequential,
-    /// Four at a time, each alone; they are put on top of each other at the end.
-    Parallel,
-}
 
 /// Everything that a test of containers needs.
 pub struct Node {

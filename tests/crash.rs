@@ -1,0 +1,127 @@
+//! At every fail point in the sources: the process ends there, and the next start puts everything right without a human.
+
+mod common;
+#[path = "crash/damage.rs"]
+mod damage;
+#[path = "crash/points.rs"]
+mod points;
+#[path = "crash/workload.rs"]
+mod workload;
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use common::client::{Client, UPPERDIR_SETTING};
+use common::daemon::Site;
+use common::history::{History, check_pool, found};
+use common::is_root;
+use points::{each_point, in_sources};
+
+/// Problems that a crash may leave: directories that no record names. Nobody misses them, and a start removes them.
+const GARBAGE: [&str; 3] = ["orphan-directory", "orphan-trash", "leftover-staging"];
+
+fn site() -> Site {
+    Site::with_settings(UPPERDIR_SETTING)
+}
+
+/// Checks a pool whose process crashed, through a start and to the end of the next daemon.
+fn check_after_crash(site: &Site, history: &mut History) {
+    for problem in offline_copy(site).fsck(false) {
+        assert!(GARBAGE.iter().any(|kind| problem.starts_with(kind)), "{problem}");
+    }
+    let daemon = site.start();
+    history.settle(&found(&check_pool(site, &Client::new(&daemon))));
+    assert!(daemon.stop().success());
+    assert_eq!(site.fsck(false), Vec::<String>::new());
+}
+
+/// Copies the pool, because looking at it without a daemon opens the database, which recovers it.
+fn offline_copy(site: &Site) -> Site {
+    let copy = Site::new();
+    damage::copy(site.root(), copy.root());
+    copy
+}
+
+/// Makes a pool, changes it in every way there is and stops.
+fn workload() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        each_point(|at| {
+            let (site, mut history) = (site(), History::default());
+            let outcome = workload::run(&site, &mut history, at);
+            if site.root().exists() {
+                check_after_crash(&site, &mut history);
+            }
+            outcome
+        })
+    })
+}
+
+/// Starts on a pool with everything that crashes leave behind.
+fn recovery() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = damage::pool_with_leftovers(site());
+        each_point(|at| {
+            let site = site();
+            damage::copy(template.site.root(), site.root());
+            let outcome = at.serve(&site, Client::cleanup);
+            let mut history = template.history.clone();
+            let daemon = site.start();
+            history.settle(&found(&check_pool(&site, &Client::new(&daemon))));
+            assert!(daemon.stop().success());
+            assert_eq!(site.fsck(false), Vec::<String>::new());
+            outcome
+        })
+    })
+}
+
+/// Repairs a pool from which directories and records were lost.
+fn repair() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = damage::damaged_pool(site());
+        each_point(|at| {
+            let site = site();
+            damage::copy(template.site.root(), site.root());
+            let outcome = at.run(site.command().args(["fsck", "--repair"]));
+            site.fsck(true);
+            assert_eq!(site.fsck(false), Vec::<String>::new());
+            damage::check_set_aside(&site);
+            let mut history = template.history.clone();
+            let daemon = site.start();
+            history.settle(&found(&check_pool(&site, &Client::new(&daemon))));
+            outcome
+        })
+    })
+}
+
+#[test]
+fn privileged_every_answer_survives_a_crash_at_every_point_of_every_operation() {
+    if is_root("every_answer_survives_a_crash_at_every_point_of_every_operation") {
+        workload();
+    }
+}
+
+#[test]
+fn privileged_a_crash_at_every_point_of_recovery_is_recovered_from() {
+    if is_root("a_crash_at_every_point_of_recovery_is_recovered_from") {
+        recovery();
+    }
+}
+
+#[test]
+fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
+    if is_root("a_crash_at_every_point_of_a_repair_is_repaired") {
+        repair();
+    }
+}
+
+#[test]
+fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
+    if is_root("every_fail_point_in_the_sources_was_crashed_at") {
+        let crashed: BTreeSet<String> = [workload(), recovery(), repair()].into_iter().flatten().cloned().collect();
+        let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();
+        assert!(missed.is_empty(), "no crash at {missed:?}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Pools as crashes and lost files leave them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
+
+use leasehold::metadata::{Metadata, Transaction};
+use leasehold::store::Durability;
+use leasehold::types::SnapshotKey;
+
+use crate::common::client::{Client, upperdir};
+use crate::common::daemon::Site;
+use crate::common::history::{History, Op};
+use crate::common::tools::run;
+
+/// A stopped pool, and what must be in it after the next start.
+pub struct Template {
+    pub site: Site,
+    pub history: History,
+}
+
+/// Files in layers that a repair sets aside.
+const SET_ASIDE: [&str; 2] = ["committed on what is lost", "active on what is lost"];
+
+pub fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("-a").args([from, to]));
+}
+
+/// What crashes leave: unfinished and forgotten directories, a removal half done, and, after a power cut, active
+/// snapshots without their directories.
+pub fn pool_with_leftovers(site: Site) -> Template {
+    let daemon = site.start();
+    let client = Client::new(&daemon);
+    let mut history = History::default();
+    for op in [
+        Op::prepare("one", ""),
+        Op::write("one", "in the base"),
+        Op::commit("base", "one", ""),
+        Op::prepare("kept", "base"),
+        Op::write("kept", "kept"),
+        Op::prepare("lost", "base"),
+        Op::view("lost view", ""),
+        Op::prepare("removed", "base"),
+    ] {
+        history.run(&client, &op).unwrap();
+    }
+    for key in ["lost", "lost view"] {
+        remove_dir(&client, key);
+    }
+    assert!(daemon.stop().success());
+    leave_garbage(site.root());
+    change(site.root(), |txn| drop(txn.remove(&SnapshotKey::parse("removed").unwrap()).unwrap()));
+    history.state.remove("removed");
+    Template { site, history }
+}
+
+/// A committed snapshot without its directory, with others on top of it, and records that contradict each other.
+pub fn damaged_pool(site: Site) -> Template {
+    let daemon = site.start();
+    let client = Client::new(&daemon);
+    let mut history = History::default();
+    for op in [
+        Op::prepare("one", ""),
+        Op::write("one", "in the base"),
+        Op::commit("base", "one", ""),
+        Op::prepare("kept", "base"),
+        Op::write("kept", "kept"),
+        Op::prepare("two", "base"),
+        Op::commit("lost", "two", ""),
+        Op::prepare("three", "lost"),
+        Op::write("three", SET_ASIDE[0]),
+        Op::commit("on it", "three", ""),
+        Op::prepare("active", "on it"),
+        Op::write("active", SET_ASIDE[1]),
+        Op::view("view", "lost"),
+    ] {
+        history.run(&client, &op).unwrap();
+    }
+    remove_dir(&client, "lost");
+    assert!(daemon.stop().success());
+    leave_garbage(site.root());
+    change(site.root(), |txn| txn.repair_child(7, 4711, true));
+    history.state.retain(|key, _| ["base", "kept"].contains(&key.as_str()));
+    Template { site, history }
+}
+
+/// Checks that what was written on top of a lost layer can still be found.
+pub fn check_set_aside(site: &Site) {
+    let dirs = fs::read_dir(site.root().join("lost+found")).unwrap();
+    let mut found: Vec<_> =
+        dirs.filter_map(|dir| fs::read_to_string(dir.unwrap().path().join("fs/file")).ok()).collect();
+    found.sort();
+    let mut expected = SET_ASIDE;
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+fn remove_dir(client: &Client, key: &str) {
+    let layer = upperdir(&client.stat(key).unwrap()).unwrap();
+    fs::remove_dir_all(layer.parent().unwrap()).unwrap();
+}
+
+/// Makes directories that no record names, each with something in it.
+fn leave_garbage(root: &Path) {
+    for name in ["staging/zz1/fs/sub", "l/zz2/fs/sub", "l/zz2/work", "trash/zz3/fs/sub"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+        fs::write(root.join(name).join("file"), "garbage").unwrap();
+    }
+}
+
+/// Changes the records of a pool that no daemon serves.
+fn change(root: &Path, change: impl FnOnce(&mut Transaction<'_>)) {
+    let metadata = Metadata::open(root.join("meta"), Durability::Synced).unwrap();
+    let mut txn = metadata.write(SystemTime::now()).unwrap();
+    change(&mut txn);
+    txn.commit().unwrap();
+}
