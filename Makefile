@@ -49,7 +49,9 @@ check: ## Formatting, lints, documentation, scripts and licences
 	scripts/check.sh
 
 .PHONY: bench
-bench: build tools ## Measure the hot paths
+bench: ## Measure the hot paths, beside containerd's own snapshotter. As root
+	scripts/deps.sh test
+	$(MAKE) build tools
 	scripts/bench.sh
 
 .PHONY: tools

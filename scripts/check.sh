@@ -50,7 +50,9 @@ mapfile -t scripts < <(find scripts demo tests .ci -type f -perm /100 \( -name '
 step_of_toolchain "format" fmt cargo fmt --check
 step_of_toolchain "lints" clippy \
 	cargo clippy --release --locked --all-targets --features failpoints -- --deny warnings
-RUSTDOCFLAGS="--deny warnings" step "documentation" cargo doc --release --locked --no-deps --lib
+# Links inside of the crate are checked, too.
+RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" \
+	step "documentation" cargo doc --release --locked --no-deps --lib --document-private-items
 step_if_installed "licences and bans" cargo-deny cargo deny --locked check bans licenses sources
 step_if_installed "scripts" shellcheck shellcheck --external-sources "${scripts[@]}"
 step "Go format" go_format

@@ -81,6 +81,7 @@ need_for_test() {
 	need btrfs-progs has mkfs.btrfs
 	need attr has setfattr
 	need shellcheck has shellcheck
+	need python3 has python3
 }
 
 # While a package is installed, Debian asks this program whether it may start its services. An administrator's own answer

@@ -130,17 +130,16 @@ impl App {
     /// Takes the sockets that systemd passed, by their names, and binds the others.
     fn listeners(&self) -> Result<(Listener, Listener)> {
         let mut inherited = inherited_sockets();
-        let mut take = |name: &str, path: &Path, group: Option<&str>| {
-            match inherited.iter().position(|(given, _)| given == name) {
-                Some(index) => Ok(Listener::inherited(inherited.swap_remove(index).1)),
-                None => Listener::bind(path, group.map(group_id).transpose()?),
-            }
+        let mut take = |name: &str, path: &Path, group: Option<&str>| match inherited
+            .iter()
+            .position(|(given, _)| given == name)
+        {
+            Some(index) => Ok(Listener::inherited(inherited.swap_remove(index).1)),
+            None => Listener::bind(path, group.map(group_id).transpose()?),
         };
         let (plugin, api) = (&self.config.plugin, &self.config.api);
-        let listeners = (
-            take("plugin", &plugin.socket, plugin.group.as_deref())?,
-            take("api", &api.socket, api.group.as_deref())?,
-        );
+        let listeners =
+            (take("plugin", &plugin.socket, plugin.group.as_deref())?, take("api", &api.socket, api.group.as_deref())?);
         for (name, _) in inherited {
             tracing::warn!(name, "systemd passed a socket of an unknown name; closed");
         }
@@ -234,7 +233,9 @@ async fn feed_watchdog(snapshotter: Arc<Snapshotter>) {
         let snapshotter = snapshotter.clone();
         match tokio::task::spawn_blocking(move || snapshotter.metadata().totals()).await {
             Ok(Ok(_)) => notify(&[NotifyState::Watchdog]),
-            Ok(Err(err)) => tracing::error!(error = %Chain(&err), "the records cannot be read; the watchdog is not fed"),
+            Ok(Err(err)) => {
+                tracing::error!(error = %Chain(&err), "the records cannot be read; the watchdog is not fed")
+            }
             Err(err) => tracing::error!(error = %err, "the blocking pool is gone; the watchdog is not fed"),
         }
     }

@@ -186,10 +186,9 @@ impl Error {
         move |err| {
             let source = err.into();
             match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace {
-                    what: format!("{op} {}", path.display()),
-                    source: Some(Box::new(source)),
-                },
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Error::NoSpace { what: format!("{op} {}", path.display()), source: Some(Box::new(source)) }
+                }
                 _ => Error::Fs { op, path: path.to_owned(), source },
             }
         }

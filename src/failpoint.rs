@@ -17,8 +17,7 @@ pub fn hit(name: &'static str) {
     use std::sync::{LazyLock, Mutex};
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    static CRASH_AT: LazyLock<Option<u64>> =
-        LazyLock::new(|| std::env::var("LEASEHOLD_CRASH_AT").ok()?.parse().ok());
+    static CRASH_AT: LazyLock<Option<u64>> = LazyLock::new(|| std::env::var("LEASEHOLD_CRASH_AT").ok()?.parse().ok());
     static TRACE: LazyLock<Option<Mutex<std::fs::File>>> = LazyLock::new(|| {
         let path = std::env::var_os("LEASEHOLD_POINTS")?;
         std::fs::OpenOptions::new().create(true).append(true).open(path).ok().map(Mutex::new)

@@ -2,6 +2,9 @@
 //!
 //! The layers, and the only arrows between them, are described in `ARCHITECTURE.md`.
 
+// A daemon that panics is an outage; an exception is `#[expect(.., reason = "..")]`.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
 pub mod app;
 pub mod cli;
 pub mod config;

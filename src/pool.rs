@@ -80,7 +80,9 @@ fn create_root(root: &Path) -> Result<()> {
 fn read_only(root: &Path, err: std::io::Error) -> Result<Error, std::io::Error> {
     if err.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
         let root = root.display();
-        return Ok(Error::Pool(format!("{root}: the file system is read-only. Mount it read-write, or use another root")));
+        return Ok(Error::Pool(format!(
+            "{root}: the file system is read-only. Mount it read-write, or use another root"
+        )));
     }
     Err(err)
 }

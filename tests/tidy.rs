@@ -123,7 +123,7 @@ fn what_is_allowed_is_not_reported() {
         ("src/overlay/dir.rs", "pub(crate) fn a() {} pub(in crate::overlay) fn b() {}"),
         ("src/overlay/dir.rs", "// crate::app, tonic, todo!()\n/* /* async */ crate::app */ fn f() {}"),
         ("src/overlay/dir.rs", "/// [`App`](crate::app::App)\nfn f<'a>(_: &'a str) -> char { '\"' }"),
-        ("src/overlay/dir.rs", r###"const A: &str = "\" crate::app"; const B: &str = r#"" crate::app"#;"###),
+        ("src/overlay/dir.rs", r##"const A: &str = "\" crate::app"; const B: &str = r#"" crate::app"#;"##),
         ("src/overlay/dir.rs", "const A: (char, u8, &[u8]) = ('\\'', b'\\'', b\"crate::app\"); fn r#async() {}"),
         ("src/gc/schedule.rs", "fn f() { std::time::Instant::now(); }"),
         ("src/telemetry.rs", "use tokio::time::sleep; async fn f() { sleep(PERIOD).await }"),

@@ -28,7 +28,11 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         Some(mut daemon) => daemon.call(async |client| client.fsck(request).await)?,
         None => without_daemon(config, args.repair)?,
     };
-    if args.json { print_json(&report) } else { print_text(&report) }
+    if args.json {
+        print_json(&report)
+    } else {
+        print_text(&report)
+    }
     let left = report.problems.iter().any(|problem| problem.repair.is_empty() || problem.repair.starts_with("failed"));
     Ok(if left { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -57,10 +61,7 @@ fn print_json(report: &FsckResponse) {
 }
 
 fn print_text(report: &FsckResponse) {
-    println!(
-        "checked {} snapshots, {} layers, {} directories",
-        report.snapshots, report.layers, report.directories
-    );
+    println!("checked {} snapshots, {} layers, {} directories", report.snapshots, report.layers, report.directories);
     for problem in &report.problems {
         let repair = if problem.repair.is_empty() { String::new() } else { format!(" -> {}", problem.repair) };
         println!("{}: {}{repair}", problem.kind, problem.what);

@@ -23,7 +23,11 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         Some(mut daemon) => (true, daemon.call(async |client| client.info(InfoRequest {}).await)?),
         None => (false, without_daemon(config)?),
     };
-    if args.json { print_json(running, &info) } else { print_tables(running, &info) }
+    if args.json {
+        print_json(running, &info)
+    } else {
+        print_tables(running, &info)
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -72,11 +72,6 @@ impl From<FsckReport> for FsckResponse {
                 repair: problem.repair.unwrap_or_default(),
             })
             .collect();
-        FsckResponse {
-            snapshots: report.snapshots,
-            layers: report.layers,
-            directories: report.directories,
-            problems,
-        }
+        FsckResponse { snapshots: report.snapshots, layers: report.layers, directories: report.directories, problems }
     }
 }

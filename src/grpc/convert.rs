@@ -69,7 +69,8 @@ fn label_update(mask: Option<FieldMask>, mut sent: BTreeMap<String, String>) -> 
 }
 
 fn check_paths(paths: &[String]) -> Result<()> {
-    let known = |path: &&String| *path == "labels" || path.strip_prefix("labels.").is_some_and(|label| !label.is_empty());
+    let known =
+        |path: &&String| *path == "labels" || path.strip_prefix("labels.").is_some_and(|label| !label.is_empty());
     match paths.iter().find(|path| !known(path)) {
         None => Ok(()),
         Some(path) => Err(Error::invalid("update mask", format!("{path:?} cannot be updated"))),

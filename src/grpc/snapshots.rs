@@ -102,9 +102,8 @@ impl Snapshots for SnapshotsService {
     async fn stat(&self, request: Request<StatSnapshotRequest>) -> Result<Response<StatSnapshotResponse>, Status> {
         let span = span("Stat", request.metadata(), &request.get_ref().key);
         let key = request.into_inner().key;
-        let info = blocking(&self.snapshotter, "Stat", span, move |snapshotter| {
-            snapshotter.stat(SnapshotKey::parse(key)?)
-        });
+        let info =
+            blocking(&self.snapshotter, "Stat", span, move |snapshotter| snapshotter.stat(SnapshotKey::parse(key)?));
         Ok(Response::new(StatSnapshotResponse { info: Some(convert::info(info.await?)) }))
     }
 
@@ -133,10 +132,9 @@ impl Snapshots for SnapshotsService {
     async fn usage(&self, request: Request<UsageRequest>) -> Result<Response<UsageResponse>, Status> {
         let span = span("Usage", request.metadata(), &request.get_ref().key);
         let key = request.into_inner().key;
-        let usage = blocking(&self.snapshotter, "Usage", span, move |snapshotter| {
-            snapshotter.usage(&SnapshotKey::parse(key)?)
-        })
-        .await?;
+        let usage =
+            blocking(&self.snapshotter, "Usage", span, move |snapshotter| snapshotter.usage(&SnapshotKey::parse(key)?))
+                .await?;
         let clamp = |number| i64::try_from(number).unwrap_or(i64::MAX);
         Ok(Response::new(UsageResponse { size: clamp(usage.size), inodes: clamp(usage.inodes) }))
     }

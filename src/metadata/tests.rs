@@ -69,7 +69,9 @@ fn a_rebase_takes_the_parent_named_at_commit() {
     let base = create(&metadata, Kind::Active, "a", "").unwrap().layer.unwrap();
     create(&metadata, Kind::Active, "b", "").unwrap();
     create(&metadata, Kind::Active, "c", "").unwrap();
-    assert!(matches!(commit(&metadata, "top", "b", "base"), Err(Error::NotFound(Resource::Snapshot(name))) if name == "base"));
+    assert!(
+        matches!(commit(&metadata, "top", "b", "base"), Err(Error::NotFound(Resource::Snapshot(name))) if name == "base")
+    );
     assert!(matches!(commit(&metadata, "top", "b", "c"), Err(Error::WrongState { .. })));
     commit(&metadata, "base", "a", "").unwrap();
     assert_eq!(commit(&metadata, "top", "b", "base").unwrap().parent_layers, [base]);
@@ -152,7 +154,10 @@ fn labels_are_replaced_merged_and_removed() {
         assert_eq!(metadata.snapshot(&key("a")).unwrap(), snapshot);
         snapshot
     };
-    assert_eq!(update(LabelUpdate::Replace(labels(&[("x", "1"), ("y", "2")]))).labels, labels(&[("x", "1"), ("y", "2")]));
+    assert_eq!(
+        update(LabelUpdate::Replace(labels(&[("x", "1"), ("y", "2")]))).labels,
+        labels(&[("x", "1"), ("y", "2")])
+    );
     let merged = update(LabelUpdate::Merge(vec![("x".into(), None), ("z".into(), Some("3".into()))]));
     assert_eq!(merged.labels, labels(&[("y", "2"), ("z", "3")]));
     assert_eq!((merged.created_at, merged.updated_at), (at(1), at(9)));

@@ -83,10 +83,6 @@ impl Transaction<'_> {
     /// [`Error::NotFound`] when it is another one by now.
     pub fn require_same(&self, key: &SnapshotKey, id: u64, kind: Kind) -> Result<()> {
         let snapshot = self.snapshot(key)?;
-        if snapshot.id == id && snapshot.kind == kind {
-            Ok(())
-        } else {
-            Err(Error::NotFound(super::read::named(key)))
-        }
+        if snapshot.id == id && snapshot.kind == kind { Ok(()) } else { Err(Error::NotFound(super::read::named(key))) }
     }
 }

@@ -48,8 +48,7 @@ impl Dir {
     /// [`Error::Fs`].
     pub fn names(&self) -> Result<Vec<OsString>> {
         // A descriptor of its own, because the position in a listing belongs to the open file.
-        let fd = rustix::fs::openat(self, c".", OPEN_DIR, Mode::empty())
-            .map_err(Error::fs(FsOp::Open, &self.path))?;
+        let fd = rustix::fs::openat(self, c".", OPEN_DIR, Mode::empty()).map_err(Error::fs(FsOp::Open, &self.path))?;
         let mut names = Vec::new();
         for_each_entry(fd.as_fd(), &mut Vec::new(), |name, _| {
             names.push(OsString::from_vec(name.to_bytes().to_vec()));
@@ -132,8 +131,7 @@ mod tests {
         }
         let dir = Dir::open(root.path()).unwrap();
         for _ in 0..2 {
-            let mut names: Vec<_> =
-                dir.names().unwrap().into_iter().map(|n| n.into_string().unwrap()).collect();
+            let mut names: Vec<_> = dir.names().unwrap().into_iter().map(|n| n.into_string().unwrap()).collect();
             names.sort();
             expected.sort();
             assert_eq!(names, expected);

@@ -213,10 +213,8 @@ impl LayerDirs {
         };
         clear(self);
         let path = self.staging.path().join(SCOUT);
-        mkdirat(&self.staging, SCOUT, Mode::from_raw_mode(SCOUT_MODE))
-            .map_err(Error::fs(FsOp::CreateDir, &path))?;
-        let stat =
-            statat(&self.staging, SCOUT, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::fs(FsOp::Stat, &path))?;
+        mkdirat(&self.staging, SCOUT, Mode::from_raw_mode(SCOUT_MODE)).map_err(Error::fs(FsOp::CreateDir, &path))?;
+        let stat = statat(&self.staging, SCOUT, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::fs(FsOp::Stat, &path))?;
         self.made = Attributes { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 };
 
         if self.rename(&self.staging, SCOUT, &self.layers, SCOUT) == Err(Errno::INVAL) {

@@ -40,8 +40,7 @@ impl LayerDirs {
     /// # Errors
     /// [`Error::Fs`].
     pub fn is_whole(&self, id: LayerId, active: bool) -> Result<bool> {
-        Ok(is_dir(&self.layers, &format!("{id}/fs"))?
-            && (!active || is_dir(&self.layers, &format!("{id}/work"))?))
+        Ok(is_dir(&self.layers, &format!("{id}/fs"))? && (!active || is_dir(&self.layers, &format!("{id}/work"))?))
     }
 }
 

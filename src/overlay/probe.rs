@@ -50,11 +50,7 @@ impl HostFeatures {
             ("index=off", yes(self.index_off), "lets one layer be below many containers at once"),
             ("user namespace", yes(self.userns), "limits what the daemon may mount and make"),
             ("userxattr", yes(self.userxattr), "how overlayfs keeps its attributes in a user namespace"),
-            (
-                "id-mapped mounts",
-                yes(self.idmapped),
-                "containers with user namespaces share layers without a copy",
-            ),
+            ("id-mapped mounts", yes(self.idmapped), "containers with user namespaces share layers without a copy"),
             ("openat2", yes(self.openat2), "keeps names in layers from leading out of them"),
             ("redirects", yes(self.redirects), "when on, an upperdir may refer to files of the layers below"),
         ]

@@ -168,13 +168,7 @@ impl Removal<'_> {
     }
 
     /// Books the outcome of deleting `name` in the current directory. Fails when the walk cannot go on.
-    fn settle(
-        &mut self,
-        descent: &Descent,
-        name: &CStr,
-        result: Result<(), Errno>,
-        directory: bool,
-    ) -> Result<()> {
+    fn settle(&mut self, descent: &Descent, name: &CStr, result: Result<(), Errno>, directory: bool) -> Result<()> {
         match result {
             Ok(()) if directory => self.stats.directories += 1,
             Ok(()) => self.stats.files += 1,
@@ -225,9 +219,8 @@ fn failure(path: PathBuf, dir: BorrowedFd<'_>, name: &CStr, err: Errno) -> Error
 
 fn is_pinned(dir: BorrowedFd<'_>, name: &CStr) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    statx(dir, name, flags, StatxFlags::empty()).is_ok_and(|stat| {
-        stat.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND)
-    })
+    statx(dir, name, flags, StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND))
 }
 
 #[cfg(test)]

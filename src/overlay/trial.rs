@@ -95,9 +95,7 @@ impl<'d> Trial<'d> {
         }
         let advice = match self.host.file_system.as_str() {
             "xfs" => "format it again with `mkfs.xfs -n ftype=1`",
-            "ext2/3/4" => {
-                "switch the feature `filetype` on with `tune2fs -O filetype` and check it with `e2fsck -f`"
-            }
+            "ext2/3/4" => "switch the feature `filetype` on with `tune2fs -O filetype` and check it with `e2fsck -f`",
             _ => "use ext4, xfs or btrfs",
         };
         self.unfit(&format!("its directory listings do not tell types (d_type): {advice}"))
@@ -113,9 +111,7 @@ impl<'d> Trial<'d> {
                 "whiteouts (character device 0:0) cannot be made: run as root with CAP_MKNOD, or use Linux 5.8 or \
                  later in a user namespace",
             ),
-            Err(err) => {
-                self.unfit(&format!("whiteouts (character device 0:0) cannot be made: {err}"))
-            }
+            Err(err) => self.unfit(&format!("whiteouts (character device 0:0) cannot be made: {err}")),
         }
     }
 
@@ -131,9 +127,7 @@ impl<'d> Trial<'d> {
             .map_err(Error::fs(FsOp::Open, &self.dir.path().join("upper")))?;
         match fsetxattr(&upper, name, b"y", XattrFlags::empty()) {
             Ok(()) => Ok(()),
-            Err(Errno::PERM) => {
-                self.unfit("trusted.* attributes may not be written: run as root with CAP_SYS_ADMIN")
-            }
+            Err(Errno::PERM) => self.unfit("trusted.* attributes may not be written: run as root with CAP_SYS_ADMIN"),
             Err(err) => self.unfit(&format!(
                 "{space}.* attributes cannot be written ({err}), so deleted directories would come back: use \
                  ext4, xfs or btrfs"
@@ -143,8 +137,8 @@ impl<'d> Trial<'d> {
 
     /// Mounts without attaching: what is mounted ends with the descriptor.
     fn mount_detached(&self) -> Result<OwnedFd, Refusal> {
-        let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-            .map_err(|err| Refusal { err, messages: String::new() })?;
+        let fs =
+            fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|err| Refusal { err, messages: String::new() })?;
         let refused = |err| Refusal { err, messages: messages(fs.as_fd()) };
         // A value is at most 256 bytes long here, so paths go through the descriptor.
         let base = format!("/proc/self/fd/{}", self.dir.as_fd().as_raw_fd());
@@ -184,10 +178,7 @@ impl<'d> Trial<'d> {
         let whiteout = unlinkat(merged, c"from1", AtFlags::REMOVEDIR)
             .and_then(|()| statat(&self.dir, c"upper/from1", AtFlags::SYMLINK_NOFOLLOW));
         match whiteout {
-            Ok(stat)
-                if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-                    && stat.st_rdev == 0 =>
-            {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0 => {
                 Ok(())
             }
             Ok(_) => self.unfit("deleting in an overlay leaves no whiteout"),
@@ -225,8 +216,7 @@ impl Refusal {
             Errno::PERM => "overlayfs may not be mounted: run as root with CAP_SYS_ADMIN".into(),
             err => format!("overlayfs cannot be mounted on it ({err}): use ext4, xfs or btrfs"),
         };
-        let problem =
-            if messages.is_empty() { problem } else { format!("{problem}. The kernel says: {messages}") };
+        let problem = if messages.is_empty() { problem } else { format!("{problem}. The kernel says: {messages}") };
         unfit(layout, host, &problem)
     }
 }

@@ -107,8 +107,7 @@ impl Count {
 }
 
 fn stat(dir: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {
-    let flags =
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
     statx(dir, name, flags, StatxFlags::TYPE | StatxFlags::NLINK | StatxFlags::INO | StatxFlags::BLOCKS)
 }
 
@@ -162,8 +161,7 @@ mod tests {
             fs::write(root.path().join(format!("file-with-a-name-{n}")), vec![1; n]).unwrap();
         }
         let du = |flag: &str| -> u64 {
-            let output =
-                std::process::Command::new("du").args(["-s", flag]).arg(root.path()).output().unwrap();
+            let output = std::process::Command::new("du").args(["-s", flag]).arg(root.path()).output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             text.split_whitespace().next().unwrap().parse().unwrap()
         };

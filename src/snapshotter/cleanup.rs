@@ -45,13 +45,8 @@ struct State {
 
 impl Reclaimer {
     pub fn start(metadata: Arc<Metadata>, dirs: Arc<LayerDirs>, workers: usize) -> Result<Reclaimer> {
-        let shared = Arc::new(Shared {
-            metadata,
-            dirs,
-            state: Mutex::default(),
-            work: Condvar::new(),
-            done: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { metadata, dirs, state: Mutex::default(), work: Condvar::new(), done: Condvar::new() });
         let reclaimer = Reclaimer { shared, workers: Background::default() };
         for _ in 0..workers.max(1) {
             let shared = reclaimer.shared.clone();
@@ -72,7 +67,8 @@ impl Reclaimer {
     pub fn wait(&self, limit: Duration) -> bool {
         let state = self.shared.lock();
         let last = state.last;
-        let unfinished = |state: &mut State| !state.stopped && state.pending.first().is_some_and(|first| *first <= last);
+        let unfinished =
+            |state: &mut State| !state.stopped && state.pending.first().is_some_and(|first| *first <= last);
         match self.shared.done.wait_timeout_while(state, limit, unfinished) {
             Ok((_, timeout)) => !timeout.timed_out(),
             Err(_) => false,

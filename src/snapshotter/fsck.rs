@@ -152,9 +152,12 @@ impl<'a> Check<'a> {
         check.compare_records();
         let unknown = [("staging", &staging), ("l", &layers), ("trash", &trash)];
         for (dir, listing) in unknown {
-            check.found.extend(listing.unknown.iter().map(|name| {
-                ProblemKind::UnknownName(format!("{dir}/{}", name.to_string_lossy()))
-            }));
+            check.found.extend(
+                listing
+                    .unknown
+                    .iter()
+                    .map(|name| ProblemKind::UnknownName(format!("{dir}/{}", name.to_string_lossy()))),
+            );
         }
         check.found.extend(staging.ids.iter().map(|id| ProblemKind::LeftoverStaging(*id)));
         check.compare_directories(&layers.ids, &trash.ids)?;

@@ -119,6 +119,9 @@ impl Check<'_> {
     }
 
     fn repair_missing(&self, id: LayerId) -> Result<String> {
+        if self.metadata.layer(id)?.is_none() {
+            return Ok("its snapshot was dropped or removed meanwhile".into());
+        }
         let named: Vec<(&SnapshotKey, &Snapshot)> =
             self.snapshots.iter().filter(|(_, snapshot)| snapshot.layer == Some(id)).collect();
         if named.iter().all(|(_, snapshot)| snapshot.kind != Kind::Committed) {
@@ -139,7 +142,9 @@ impl Check<'_> {
         let mut order = vec![root];
         let mut next = 0;
         while let Some(parent) = order.get(next).copied() {
-            order.extend(self.snapshots.iter().filter(|(_, one)| one.parent.as_ref() == Some(parent)).map(|(key, _)| key));
+            order.extend(
+                self.snapshots.iter().filter(|(_, one)| one.parent.as_ref() == Some(parent)).map(|(key, _)| key),
+            );
             next += 1;
         }
         // Children first, so that a crash in between leaves no snapshot without its parent.

@@ -17,8 +17,7 @@ pub enum Column {
 
 impl Column {
     /// Every column.
-    pub const ALL: [Column; 5] =
-        [Column::Meta, Column::Snapshots, Column::Children, Column::Layers, Column::Trash];
+    pub const ALL: [Column; 5] = [Column::Meta, Column::Snapshots, Column::Children, Column::Layers, Column::Trash];
 
     /// Returns the column family's name on disk.
     pub const fn name(self) -> &'static str {

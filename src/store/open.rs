@@ -78,7 +78,10 @@ fn database_options() -> Options {
 
 fn columns() -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-    Column::ALL.iter().map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(*column, &cache))).collect()
+    Column::ALL
+        .iter()
+        .map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(*column, &cache)))
+        .collect()
 }
 
 fn column_options(column: Column, cache: &Cache) -> Options {
@@ -118,7 +121,10 @@ fn explain(path: &Path, err: rocksdb::Error) -> Error {
     let text = err.as_ref();
     let path = path.display();
     if is_no_space(&err) {
-        return Error::NoSpace { what: format!("opening the metadata database in {path}"), source: Some(Box::new(err)) };
+        return Error::NoSpace {
+            what: format!("opening the metadata database in {path}"),
+            source: Some(Box::new(err)),
+        };
     }
     Error::Pool(match err.kind() {
         rocksdb::ErrorKind::Corruption => format!(
@@ -126,12 +132,12 @@ fn explain(path: &Path, err: rocksdb::Error) -> Error {
              backup, or move the whole root aside and start with an empty one: images are pulled again, what \
              containers wrote stays in the old root under l/<id>/fs"
         ),
-        _ if text.contains("lock") && text.contains("LOCK") => format!(
-            "{path}: another process has the metadata database open ({text}). Stop it, or use another root"
-        ),
-        _ if text.contains("Read-only file system") => format!(
-            "{path}: the file system is read-only ({text}). Mount it read-write, or use another root"
-        ),
+        _ if text.contains("lock") && text.contains("LOCK") => {
+            format!("{path}: another process has the metadata database open ({text}). Stop it, or use another root")
+        }
+        _ if text.contains("Read-only file system") => {
+            format!("{path}: the file system is read-only ({text}). Mount it read-write, or use another root")
+        }
         _ => format!("{path}: the metadata database cannot be opened: {text}"),
     })
 }

@@ -28,12 +28,7 @@ impl<'db> ReadTxn<'db> {
     ///
     /// # Errors
     /// Those of `visit`, and [`Error::Database`].
-    pub fn scan(
-        &self,
-        column: Column,
-        prefix: &[u8],
-        mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    pub fn scan(&self, column: Column, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         let handle = handle(self.db, column)?;
         for entry in self.snapshot.iterator_cf_opt(handle, bounded(prefix, None), IteratorMode::Start) {
             let (key, value) = entry.map_err(failed("scan"))?;
@@ -47,13 +42,7 @@ pub(super) fn get(db: &DB, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>
     db.get_cf(handle(db, column)?, key).map_err(failed("read"))
 }
 
-pub(super) fn page(
-    db: &DB,
-    column: Column,
-    prefix: &[u8],
-    after: Option<&[u8]>,
-    limit: usize,
-) -> Result<Vec<Entry>> {
+pub(super) fn page(db: &DB, column: Column, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
     db.iterator_cf_opt(handle(db, column)?, bounded(prefix, after), IteratorMode::Start)
         .take(limit)
         .map(|entry| entry.map_err(failed("scan")))

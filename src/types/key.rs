@@ -21,10 +21,9 @@ impl SnapshotKey {
         let key = key.into();
         match key.len() {
             0 => Err(Error::invalid("snapshot key", "must not be empty")),
-            len if len > Self::MAX_LEN => Err(Error::invalid(
-                "snapshot key",
-                format!("is {len} bytes long, the limit is {}", Self::MAX_LEN),
-            )),
+            len if len > Self::MAX_LEN => {
+                Err(Error::invalid("snapshot key", format!("is {len} bytes long, the limit is {}", Self::MAX_LEN)))
+            }
             _ => Ok(SnapshotKey(key.into())),
         }
     }

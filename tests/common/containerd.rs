@@ -33,7 +33,7 @@ pub enum Client {
     CtrLocal,
     /// `ctr`, which has the transfer service of the daemon do it.
     CtrTransfer,
-    /// nerdctl: unpacks itself with containerd 1, has the transfer service do it with containerd 2.
+    /// nerdctl: fetches and unpacks at the same time itself, and says by labels which layer it is.
     Nerdctl,
 }
 
@@ -76,11 +76,6 @@ impl Release {
             Release::V1 => 2,
             Release::V2 => 3,
         }
-    }
-
-    /// Whether this client has the transfer service of this release pull.
-    pub fn transfers(self, client: Client) -> bool {
-        self == Release::V2 && client != Client::CtrLocal
     }
 
     fn program(self, name: &str) -> PathBuf {

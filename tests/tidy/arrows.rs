@@ -74,7 +74,7 @@ fn uses(source: &Source) -> Vec<(usize, &str)> {
             // The binary sees the library from outside.
             "leasehold" if source.path == "src/main.rs" => index + 1,
             "super" if index < 2 || source.at(index - 2) != "super" => {
-                let supers = (0..).take_while(|step| source.at(index + 2 * step) == "super").count();
+                let supers = (index..source.tokens.len()).step_by(2).take_while(|&at| source.at(at) == "super").count();
                 if supers < depth {
                     continue;
                 }

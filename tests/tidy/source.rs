@@ -1,6 +1,7 @@
 //! Reads Rust far enough to see which names it uses: tokens without comments and literals, and the module each is in.
 
 use std::iter::Peekable;
+use std::path::Path;
 use std::str::Chars;
 
 /// A file of the repository.
@@ -23,7 +24,8 @@ pub struct Token {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
-        let tokens = if path.ends_with(".rs") { with_modules(Lexer::new(text).collect()) } else { Vec::new() };
+        let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
+        let tokens = if is_rust { with_modules(Lexer::new(text).collect()) } else { Vec::new() };
         Source { path: path.into(), text: text.into(), tokens }
     }
 

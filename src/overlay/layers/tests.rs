@@ -96,10 +96,7 @@ fn listings_tell_layers_from_strangers() {
     for listing in [dirs.list_layers(), dirs.list_staging(), dirs.list_trash()] {
         let mut listing = listing.unwrap();
         listing.unknown.sort();
-        assert_eq!(
-            listing,
-            Listing { ids: ids.clone(), unknown: ["007", "Z", "new-123"].map(Into::into).into() }
-        );
+        assert_eq!(listing, Listing { ids: ids.clone(), unknown: ["007", "Z", "new-123"].map(Into::into).into() });
     }
     dirs.discard_staged(LayerId::new(36)).unwrap();
     assert_eq!(dirs.list_staging().unwrap().ids, ids[..2]);

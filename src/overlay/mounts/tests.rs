@@ -92,8 +92,7 @@ fn active_options_come_in_the_order_of_containerd() {
         gid_mapping: Some("0:2000:65536"),
         ..plan(LayerKind::Active, &parents)
     };
-    let options =
-        MountOptions { overlay: vec!["volatile".into(), "userxattr".into(), "index=off".into()], ..usual() };
+    let options = MountOptions { overlay: vec!["volatile".into(), "userxattr".into(), "index=off".into()], ..usual() };
     insta::assert_snapshot!(show(&plan, &options), @r"
     overlay overlay
       uidmap=0:1000:65536
@@ -120,11 +119,7 @@ fn mappings_go_first_in_bind_mounts_too() {
 
 #[test]
 fn mappings_stay_here_when_the_host_cannot_map() {
-    let plan = MountPlan {
-        uid_mapping: Some("0:1000:1"),
-        gid_mapping: Some("0:1:1"),
-        ..plan(LayerKind::Active, &[])
-    };
+    let plan = MountPlan { uid_mapping: Some("0:1000:1"), gid_mapping: Some("0:1:1"), ..plan(LayerKind::Active, &[]) };
     let options = MountOptions { remap_ids: false, ..usual() };
     assert!(!show(&plan, &options).contains("map="));
 }
@@ -142,9 +137,7 @@ fn extraction_without_parents_is_marked_as_upperdir() {
 #[test]
 fn extraction_changes_nothing_else() {
     let parents = ids(&[3]);
-    for plan in
-        [plan(LayerKind::Active, &parents), plan(LayerKind::View, &parents), plan(LayerKind::View, &[])]
-    {
+    for plan in [plan(LayerKind::Active, &parents), plan(LayerKind::View, &parents), plan(LayerKind::View, &[])] {
         let extraction = MountPlan { extraction: true, ..plan };
         assert_eq!(show(&extraction, &usual()), show(&plan, &usual()));
     }

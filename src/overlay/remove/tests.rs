@@ -183,8 +183,7 @@ fn privileged_immutable_entries_are_named_and_the_rest_goes() {
         let err = remove_tree(&dir, "tree").unwrap_err();
         let text = Chain(&err).to_string();
         assert!(text.contains("tree/pinned\": it is immutable"), "{text}");
-        let left: BTreeSet<_> =
-            Dir::open(fs.path().join("tree")).unwrap().names().unwrap().into_iter().collect();
+        let left: BTreeSet<_> = Dir::open(fs.path().join("tree")).unwrap().names().unwrap().into_iter().collect();
         assert_eq!(left, BTreeSet::from(["pinned".into()]));
         chattr("-i", "tree/pinned");
         remove_tree(&dir, "tree").unwrap();

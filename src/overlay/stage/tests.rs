@@ -41,8 +41,7 @@ fn mode(path: impl AsRef<Path>) -> u32 {
 fn a_layer_has_what_its_kind_needs() {
     let root = tempfile::tempdir().unwrap();
     let (layout, dirs) = pool(root.path());
-    for (n, kind, expected) in [(1, LayerKind::Active, vec!["fs", "work"]), (2, LayerKind::View, vec!["fs"])]
-    {
+    for (n, kind, expected) in [(1, LayerKind::Active, vec!["fs", "work"]), (2, LayerKind::View, vec!["fs"])] {
         let id = LayerId::new(n);
         let pending = dirs.create(id, kind, own(0o755)).unwrap();
         assert_eq!(pending.id(), id);
@@ -148,8 +147,7 @@ fn many_threads_make_layers_at_once() {
             let dirs = &dirs;
             scope.spawn(move || {
                 for n in 0..50 {
-                    let pending =
-                        dirs.create(LayerId::new(thread * 50 + n), LayerKind::Active, own(0o755)).unwrap();
+                    let pending = dirs.create(LayerId::new(thread * 50 + n), LayerKind::Active, own(0o755)).unwrap();
                     if n % 2 == 0 {
                         pending.keep();
                     }

@@ -28,11 +28,7 @@ fn refusals_say_what_to_do() {
         explain(Errno::NODEV, host(), ""),
         explain(Errno::PERM, host(), ""),
         explain(Errno::PERM, HostFeatures { userns: true, ..host() }, ""),
-        explain(
-            Errno::INVAL,
-            HostFeatures { file_system: "nfs".into(), ..host() },
-            "overlay: upper fs is remote",
-        ),
+        explain(Errno::INVAL, HostFeatures { file_system: "nfs".into(), ..host() }, "overlay: upper fs is remote"),
     ]
     .join("\n");
     insta::assert_snapshot!(shown, @r"
@@ -53,8 +49,7 @@ fn privileged_both_ways_of_mounting_work_and_leave_nothing_mounted() {
             let host = host();
             for attached in [false, true] {
                 let trial = Trial::new(&layout, &staging, &host).unwrap();
-                let merged =
-                    if attached { trial.mount_attached().unwrap() } else { trial.mount_detached().unwrap() };
+                let merged = if attached { trial.mount_attached().unwrap() } else { trial.mount_detached().unwrap() };
                 trial.check_merged(&merged).unwrap();
                 assert!(!std::fs::read_to_string("/proc/thread-self/mounts").unwrap().contains(".trial"));
             }

@@ -1,0 +1,120 @@
+//! Records: prepare, commit, stat, list and remove, with 1,000 to 100,000 snapshots present.
+//!
+//! Without syncs, because a disk's speed would hide everything else; `synced` is one transaction with its sync.
+
+use std::cell::Cell;
+use std::time::{Duration, SystemTime};
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
+use leasehold::store::Durability;
+use leasehold::types::{Labels, SnapshotKey};
+
+fn key(prefix: &str, number: u64) -> SnapshotKey {
+    SnapshotKey::parse(format!("bench/{number}/{prefix}-{number}")).unwrap()
+}
+
+/// Records with a base and `present` committed snapshots on it.
+struct Pool {
+    metadata: Metadata,
+    next: Cell<u64>,
+    _dir: tempfile::TempDir,
+}
+
+impl Pool {
+    fn new(durability: Durability, present: u64) -> Pool {
+        let dir = tempfile::tempdir().unwrap();
+        let metadata = Metadata::open(dir.path().join("meta"), durability).unwrap();
+        let pool = Pool { metadata, next: Cell::new(1), _dir: dir };
+        pool.create("extract", 0, None);
+        pool.commit(0);
+        for _ in 0..present {
+            let number = pool.number();
+            pool.create("extract", number, Some(key("name", 0)));
+            pool.commit(number);
+        }
+        pool
+    }
+
+    fn number(&self) -> u64 {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        number
+    }
+
+    fn create(&self, prefix: &str, number: u64, parent: Option<SnapshotKey>) {
+        let layer = self.metadata.allocate_layer();
+        let mut txn = self.metadata.write(SystemTime::now()).unwrap();
+        let create = CreateSnapshot { kind: Kind::Active, key: key(prefix, number), parent, labels: Labels::default() };
+        txn.create(create, Some(layer)).unwrap();
+        txn.commit().unwrap();
+    }
+
+    fn commit(&self, number: u64) {
+        let mut txn = self.metadata.write(SystemTime::now()).unwrap();
+        txn.commit_active(CommitActive {
+            name: key("name", number),
+            key: key("extract", number),
+            parent: None,
+            labels: Labels::default(),
+        })
+        .unwrap();
+        txn.commit().unwrap();
+    }
+
+    fn remove(&self, key: &SnapshotKey) {
+        let mut txn = self.metadata.write(SystemTime::now()).unwrap();
+        txn.remove(key).unwrap();
+        txn.commit().unwrap();
+    }
+
+    /// Prepares one and returns its number.
+    fn prepared(&self) -> u64 {
+        let number = self.number();
+        self.create("extract", number, Some(key("name", 0)));
+        number
+    }
+}
+
+fn operations(c: &mut Criterion) {
+    for present in [1_000, 10_000, 100_000] {
+        let pool = Pool::new(Durability::Written, present);
+        let mut group = c.benchmark_group("metadata");
+        let id = |name| BenchmarkId::new(name, present);
+        group.bench_function(id("prepare"), |b| b.iter(|| pool.prepared()));
+        group.bench_function(id("commit"), |b| {
+            b.iter_batched(|| pool.prepared(), |number| pool.commit(number), BatchSize::SmallInput);
+        });
+        group.bench_function(id("remove"), |b| {
+            b.iter_batched(
+                || key("extract", pool.prepared()),
+                |snapshot| pool.remove(&snapshot),
+                BatchSize::SmallInput,
+            );
+        });
+        let mut stat = 0;
+        group.bench_function(id("stat"), |b| {
+            b.iter(|| {
+                // A fixed stride visits all of them in an order that no cache foresees.
+                stat = (stat + 7_919) % present;
+                pool.metadata.snapshot(&key("name", stat)).unwrap()
+            });
+        });
+        group.bench_function(id("page of 100"), |b| {
+            b.iter(|| pool.metadata.snapshots(Some(&key("name", present / 2)), 100).unwrap().snapshots.len());
+        });
+        group.finish();
+    }
+}
+
+fn synced(c: &mut Criterion) {
+    let pool = Pool::new(Durability::Synced, 0);
+    c.bench_function("metadata/prepare, synced", |b| b.iter(|| pool.prepared()));
+}
+
+fn settings() -> Criterion {
+    Criterion::default().sample_size(30).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3))
+}
+
+criterion_group! { name = benches; config = settings(); targets = operations, synced }
+criterion_main!(benches);
