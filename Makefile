@@ -69,7 +69,7 @@ install: build ## Install the daemon, its units and its configuration. PREFIX, S
 	for unit in plugin-config/*.service plugin-config/*.socket; do \
 		sed 's,/usr/bin/leasehold,$(PREFIX)/bin/leasehold,g' "$$unit" >"$(DESTDIR)$(UNITDIR)/$${unit##*/}"; \
 	done
-	# What an administrator wrote is kept.
+# What an administrator wrote is kept.
 	[[ -e "$(DESTDIR)$(SYSCONFDIR)/leasehold/config.toml" ]] || \
 		install -m 644 plugin-config/config.toml "$(DESTDIR)$(SYSCONFDIR)/leasehold/config.toml"
 

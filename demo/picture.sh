@@ -21,8 +21,11 @@ declare -A layer_names=()
 
 heading() { printf '\n%s%s %s%s\n' "$bold" "$bar" "$*" "$plain"; }
 
-# say LINE...: plain words.
-say() { printf '%s\n' "$@"; }
+# say PARAGRAPH...: plain words, wrapped for a terminal of 80 columns.
+say() { printf '%s\n' "$@" | fold -s -w 80 | sed 's/ *$//'; }
+
+# draw LINE...: as it is.
+draw() { printf '%s\n' "$@"; }
 
 # quoted ARGUMENT...: as one would type it.
 quoted() {

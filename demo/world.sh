@@ -8,6 +8,9 @@ containerd_pid=
 registry_pid=
 # Host and port of the registry.
 registry=
+# Which language containerd.toml is in.
+settings_version=3
+[[ $CONTAINERD != 1.6 ]] || settings_version=2
 
 # wait_for WHAT PID LOG COMMAND...: until the command succeeds. Fails when the process ends first.
 wait_for() {
@@ -53,14 +56,12 @@ write_settings() {
 
 # What containerd needs to know of leasehold, leasehold prints. The rest keeps this containerd to itself.
 write_containerd_settings() {
-	local version=3
-	[[ $CONTAINERD != 1.6 ]] || version=2
 	cat <<-END
 		root = "$dir/containerd"
 		state = "$dir/run"
 		disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
 	END
-	leasehold --config leasehold.toml config containerd --version "$version"
+	leasehold --config leasehold.toml config containerd --version "$settings_version"
 	cat <<-END
 		[grpc]
 		  address = "$dir/containerd.sock"

@@ -80,6 +80,7 @@ impl App {
         );
         let (snapshotter, report) = Snapshotter::start(metadata, layout, dirs, settings)?;
         report.log();
+        return_free_memory();
         Ok(App { config, snapshotter: Arc::new(snapshotter), host, _lock: lock })
     }
 
@@ -144,6 +145,16 @@ impl App {
             tracing::warn!(name, "systemd passed a socket of an unknown name; closed");
         }
         Ok(listeners)
+    }
+}
+
+/// Gives back what opening and recovering needed for a moment; the allocator would keep it for later.
+#[expect(unsafe_code, reason = "the C library has no other call for it")]
+fn return_free_memory() {
+    // SAFETY: releases only memory that nothing uses; may be called at any time, from any thread.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        nix::libc::malloc_trim(0);
     }
 }
 

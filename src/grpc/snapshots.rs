@@ -122,8 +122,10 @@ impl Snapshots for SnapshotsService {
 
     async fn list(&self, request: Request<ListSnapshotsRequest>) -> Result<Response<Self::ListStream>, Status> {
         let span = span("List", request.metadata(), "");
-        // Compiling what a client sent is work of unknown size, but bounded by the filter's limits.
-        let filter = Filter::parse_all(&request.into_inner().filters)?;
+        let filters = request.into_inner().filters;
+        // Compiling patterns is work, if bounded: not for the threads that serve everybody.
+        let parse = move |_: &Snapshotter| Filter::parse_all(&filters);
+        let filter = blocking(&self.snapshotter, "List", span.clone(), parse).await?;
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(stream_pages(self.snapshotter.clone(), List::new(filter), span, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))

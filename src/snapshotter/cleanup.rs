@@ -40,13 +40,19 @@ struct State {
     /// Everything that is queued or being deleted, by its number in the order of arrival.
     pending: BTreeSet<u64>,
     last: u64,
+    workers: usize,
     stopped: bool,
 }
 
 impl Reclaimer {
     pub fn start(metadata: Arc<Metadata>, dirs: Arc<LayerDirs>, workers: usize) -> Result<Reclaimer> {
-        let shared =
-            Arc::new(Shared { metadata, dirs, state: Mutex::default(), work: Condvar::new(), done: Condvar::new() });
+        let shared = Arc::new(Shared {
+            metadata,
+            dirs,
+            state: Mutex::new(State { workers: workers.max(1), ..State::default() }),
+            work: Condvar::new(),
+            done: Condvar::new(),
+        });
         let reclaimer = Reclaimer { shared, workers: Background::default() };
         for _ in 0..workers.max(1) {
             let shared = reclaimer.shared.clone();
@@ -141,7 +147,8 @@ impl Shared {
             let now = Instant::now();
             state.push_due(now);
             if !state.queue.is_empty() {
-                let count = state.queue.len().min(BATCH);
+                // A fair share, so that no worker idles while another has many large layers before it.
+                let count = state.queue.len().div_ceil(state.workers).min(BATCH);
                 return Some(state.queue.drain(..count).collect());
             }
             state = match state.delayed.front() {

@@ -24,10 +24,18 @@ pub(super) fn open(path: &Path) -> Result<DB> {
     let (options, columns) = (database_options(), columns());
     let db = DB::open_cf_descriptors(&options, path, columns).map_err(|err| explain(path, err))?;
     crate::failpoint::hit("store: opened");
-    if let Err(err) = lay_out_logs(&db) {
+    if has_room(path)
+        && let Err(err) = lay_out_logs(&db)
+    {
         tracing::warn!(error = %err, "log files could not be laid out; syncs are slower until they were used once");
     }
     Ok(db)
+}
+
+/// Whether laying out the logs leaves most of what is free to others.
+fn has_room(path: &Path) -> bool {
+    let needed = (RECYCLED_LOGS * MEMTABLE_BYTES) as u64;
+    rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) > 8 * needed)
 }
 
 /// Writes log files to their full size once, so that later ones take their place.

@@ -161,7 +161,6 @@ impl Drop for Containerd {
         drop(self.child.kill());
         drop(self.child.wait());
         leftovers::kill_processes(self.dir());
-        leftovers::remove_shim_sockets(&self.dir().join("state"));
         leftovers::unmount_below(self.dir());
         leftovers::remove_namespaces(&self.namespace_prefix());
     }

@@ -157,11 +157,12 @@ pub fn found(all: &[Info]) -> State {
 /// snapshots.
 pub fn check_pool(site: &Site, client: &Client) -> Vec<Info> {
     assert_eq!(site.fsck(false), Vec::<String>::new());
+    // Removed layers may wait in l/ for their way through the trash.
+    client.cleanup().unwrap();
+    wait_for("the end of trash", DRAIN, || site.trash_dirs().is_empty());
     let all = client.list(&[]).unwrap();
     assert_eq!(site.layer_dirs(), layer_names(&all), "l/ on the left, records on the right");
     check_mounts(client, &all);
-    client.cleanup().unwrap();
-    wait_for("the end of trash", DRAIN, || site.trash_dirs().is_empty());
     assert_eq!(site.staging_dirs(), Vec::<String>::new());
     all
 }

@@ -17,7 +17,7 @@ const SHIM_SOCKETS: &str = "/run/containerd/s";
 const RUNC_STATES: &str = "/run/containerd/runc";
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Kills every process that has `dir` in its command line, and what descends from it.
+/// Kills every process that has `dir` in its command line, and what descends from it. Sockets of shims are removed.
 pub fn kill_processes(dir: &Path) {
     let named = || -> HashSet<i32> {
         let mark = dir.to_string_lossy().into_owned();
@@ -35,9 +35,13 @@ pub fn kill_processes(dir: &Path) {
         {
             doomed.insert(child);
         }
+        let sockets = shim_sockets(&doomed);
         for pid in doomed.into_iter().filter_map(Pid::from_raw) {
             // Gone meanwhile is what is wanted.
             _ = kill_process(pid, Signal::KILL);
+        }
+        for socket in sockets {
+            drop(fs::remove_file(socket));
         }
         false
     });
@@ -51,19 +55,6 @@ pub fn unmount_below(dir: &Path) {
     for point in below.into_iter().rev() {
         if let Err(err) = unmount(&point, UnmountFlags::DETACH) {
             eprintln!("{} cannot be unmounted: {err}", point.display());
-        }
-    }
-}
-
-/// Removes the sockets of the shims whose bundles are below a containerd's state directory.
-pub fn remove_shim_sockets(state: &Path) {
-    let tasks = state.join("io.containerd.runtime.v2.task");
-    for bundle in entries(&tasks).iter().flat_map(|namespace| entries(namespace)) {
-        for name in ["address", "bootstrap.json"] {
-            let text = fs::read_to_string(bundle.join(name)).unwrap_or_default();
-            let Some((_, path)) = text.split_once(SHIM_SOCKETS) else { continue };
-            let socket: String = path.chars().skip(1).take_while(char::is_ascii_hexdigit).collect();
-            drop(fs::remove_file(Path::new(SHIM_SOCKETS).join(socket)));
         }
     }
 }
@@ -107,6 +98,19 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 
 fn pids() -> impl Iterator<Item = i32> {
     entries(Path::new("/proc")).into_iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok())
+}
+
+/// Returns the paths of the sockets that these processes have among those of all shims.
+fn shim_sockets(pids: &HashSet<i32>) -> Vec<PathBuf> {
+    let open = pids.iter().flat_map(|pid| entries(Path::new(&format!("/proc/{pid}/fd"))));
+    let open: HashSet<PathBuf> = open.filter_map(|fd| fs::read_link(fd).ok()).collect();
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let rows = table.lines().map(|line| line.split_whitespace().skip(6).collect::<Vec<_>>());
+    let sockets = rows.filter_map(|row| match row[..] {
+        [inode, path] => Some((PathBuf::from(format!("socket:[{inode}]")), PathBuf::from(path))),
+        _ => None,
+    });
+    sockets.filter(|(link, path)| path.starts_with(SHIM_SOCKETS) && open.contains(link)).map(|(_, path)| path).collect()
 }
 
 fn command_line(pid: i32) -> Option<String> {

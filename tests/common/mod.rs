@@ -9,6 +9,7 @@ pub mod history;
 pub mod images;
 mod leftovers;
 pub mod node;
+pub mod random;
 pub mod registry;
 pub mod tools;
 

@@ -29,18 +29,20 @@ const SYSTEM_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Whether the end-to-end test `test` can run here: as root, with every program. Says so loudly when it cannot, and
 /// fails where everything is required.
 pub fn ready(test: &str) -> bool {
-    let mut missing: Vec<String> = BUILT
-        .iter()
-        .map(|name| built(name))
-        .filter(|path| !path.is_file())
-        .map(|path| format!("{} (run tests/go/build.sh)", path.display()))
-        .chain(INSTALLED.iter().filter(|name| find(name).is_none()).map(|name| format!("{name} (install its package)")))
-        .collect();
+    let mut missing: Vec<String> = Vec::new();
+    let not_built: Vec<_> = BUILT.iter().filter(|name| !built(name).is_file()).copied().collect();
+    if !not_built.is_empty() {
+        missing.push(format!("tests/go/build.sh to have built {} in {}", not_built.join(", "), tools_dir().display()));
+    }
+    let not_installed: Vec<_> = INSTALLED.iter().filter(|name| find(name).is_none()).copied().collect();
+    if !not_installed.is_empty() {
+        missing.push(format!("{} to be installed", not_installed.join(", ")));
+    }
     if !rustix::process::geteuid().is_root() {
         missing.push("root".into());
     }
     if !missing.is_empty() {
-        skip(test, &missing.join(", "));
+        skip(test, &missing.join("; "));
     }
     missing.is_empty()
 }

@@ -1,0 +1,76 @@
+//! Killed at any moment under load, the daemon loses nothing that it answered, and starts again without a human.
+//!
+//! `LEASEHOLD_SEED` repeats a run, as far as the kernel's scheduler does.
+
+mod common;
+#[path = "kill/worker.rs"]
+mod worker;
+
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::client::{Client, UPPERDIR_SETTING};
+use common::daemon::Site;
+use common::history::{State, check_pool, found};
+use common::is_root;
+use common::random::Random;
+use worker::Worker;
+
+const KILLS: usize = 200;
+const CLIENTS: usize = 8;
+/// The longest time under load before a kill, in microseconds.
+const LOAD: u64 = 150_000;
+/// The longest time that a daemon gets to start, where it is killed then, in microseconds.
+const START: u64 = 150_000;
+
+#[test]
+fn privileged_nothing_answered_is_lost_when_the_daemon_is_killed_two_hundred_times_under_load() {
+    if !is_root("nothing_answered_is_lost_when_the_daemon_is_killed_two_hundred_times_under_load") {
+        return;
+    }
+    let mut random = Random::new();
+    let site = Site::with_settings(UPPERDIR_SETTING);
+    let mut workers: Vec<Worker> = (0..CLIENTS).map(|number| Worker::new(number, random.fork())).collect();
+    let mut daemon = site.start();
+    Client::new(&daemon).make_layer("base", "", "below all").unwrap();
+    for round in 0..KILLS {
+        let killed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for worker in &mut workers {
+                let (socket, killed) = (daemon.plugin_socket().to_owned(), &killed);
+                scope.spawn(move || worker.work(&socket, killed));
+            }
+            wait(random.below(LOAD));
+            killed.store(true, Ordering::SeqCst);
+            daemon.kill();
+        });
+        // Some die again while they recover.
+        for _ in 0..random.below(8).saturating_sub(5) {
+            let starting = site.spawn(|_| {});
+            wait(random.below(START));
+            starting.kill();
+        }
+        daemon = site.start();
+        let all = check_pool(&site, &Client::new(&daemon));
+        let mut found: State = found(&all);
+        assert_eq!(found.remove("base").unwrap().content.as_deref(), Some("below all"));
+        for worker in &mut workers {
+            let own = found.extract_if(.., |key, _| key.starts_with(&worker.prefix())).collect();
+            worker.settle(&own);
+        }
+        assert_eq!(found, State::new(), "nobody made these");
+        if round % 50 == 49 {
+            let answered: u64 = workers.iter().map(|worker| worker.answered).sum();
+            eprintln!("{} kills, {answered} answered calls, {} snapshots", round + 1, all.len());
+        }
+    }
+    assert!(daemon.stop().success());
+    assert!(UnixStream::connect(site.plugin_socket()).is_err());
+    assert_eq!(site.fsck(false), Vec::<String>::new());
+}
+
+/// Lets others work for a while: the moment of a kill is what varies here, not a state to wait for.
+fn wait(micros: u64) {
+    std::thread::park_timeout(Duration::from_micros(micros));
+}
