@@ -18,7 +18,10 @@ declare -A pid=()
 
 stop() {
 	local name
-	for name in "${!pid[@]}"; do kill "${pid[$name]}" && wait "${pid[$name]}" || true; done
+	for name in "${!pid[@]}"; do
+		kill "${pid[$name]}" || continue
+		wait "${pid[$name]}" || true
+	done
 	pid=()
 	for name in leasehold reference; do
 		mountpoint -q "$work/$name" && umount "$work/$name"

@@ -24,15 +24,15 @@ fn nothing_remains(release: Release) {
 
     // A container holds its image's layers, whatever becomes of the image.
     let [full, deep, plain] = images.each_ref().map(|image| image.reference.as_str());
-    session.nerdctl(&["run", "-d", "--name", "holder", "--net", "none", full, "sleep", "1000"]);
+    session.start_container("holder", full);
     session.ctr(&["images", "rm", "--sync", full]);
-    session.nerdctl(&["exec", "holder", "sh", "-c", &images[0].check()]);
+    session.exec_script("holder", &images[0].check()).unwrap();
     session.nerdctl(&["rm", "-f", "holder"]);
 
     // What is shared stays for as long as one image has it.
     session.nerdctl(&["rmi", deep]);
     assert_eq!(session.snapshot_names().len(), chains(2..3));
-    session.nerdctl(&["run", "--rm", "--net", "none", plain, "sh", "-c", &images[2].check()]);
+    session.run_script(plain, &images[2].check()).unwrap();
     session.nerdctl(&["rmi", plain]);
     assert_eq!(session.snapshot_names(), Vec::<String>::new());
     node.expect_empty_pool();

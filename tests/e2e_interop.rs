@@ -18,7 +18,7 @@ fn namespaces_are_apart(release: Release) {
     first.ctr(&["images", "rm", "--sync", &image.reference]);
     assert_eq!(first.snapshot_names(), Vec::<String>::new());
     assert_eq!(second.snapshot_names().len(), image.layers.len());
-    second.nerdctl(&["run", "--rm", "--net", "none", &image.reference, "sh", "-c", &image.check()]);
+    second.run_script(&image.reference, &image.check()).unwrap();
     second.ctr(&["images", "rm", "--sync", &image.reference]);
     node.expect_empty_pool();
 }

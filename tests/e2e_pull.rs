@@ -23,8 +23,7 @@ fn every_client_pulls(release: Release, unpack: Unpack) {
             let names = session.snapshot_names();
             let missing: Vec<_> = image.layers.iter().filter(|chain| !names.contains(chain)).collect();
             assert!(missing.is_empty(), "{client:?} {:?}: {missing:?}", image.kind);
-            let check = ["run", "--rm", "--snapshotter", "leasehold", &image.reference, "check", "sh", "-c"];
-            session.ctr(&[&check[..], &[&image.check()]].concat());
+            session.ctr_run_script(&image.reference, &image.check()).unwrap();
         }
     }
     node.expect_whole_pool();

@@ -39,15 +39,15 @@ fn containers_outlive_it(release: Release) {
         let session = node.containerd.session("restart");
         session.pull(Client::Nerdctl, &before);
         session.pull(Client::Nerdctl, &dropped);
-        session.nerdctl(&["run", "-d", "--name", "old", "--net", "none", &before.reference, "sleep", "1000"]);
-        session.nerdctl(&["exec", "old", "sh", "-c", "echo before > /written"]);
+        session.start_container("old", &before.reference);
+        session.exec_script("old", "echo before > /written").unwrap();
     }
     node.kill_daemon();
     {
         // A container does not need the snapshotter to go on.
         let session = node.containerd.session("restart");
-        session.nerdctl(&["exec", "old", "sh", "-c", "echo during >> /written"]);
-        let refused = session.try_nerdctl(&["run", "--rm", "--net", "none", &before.reference, "true"]);
+        session.exec_script("old", "echo during >> /written").unwrap();
+        let refused = session.run_script(&before.reference, "true");
         assert!(refused.is_err(), "{refused:?}");
         // containerd forgets the snapshots at once, and has leasehold remove them when it can.
         session.ctr(&["images", "rm", &dropped.reference]);
@@ -56,11 +56,12 @@ fn containers_outlive_it(release: Release) {
 
     let session = node.containerd.session("restart");
     pull_after_restart(&session, Client::Nerdctl, &after);
-    assert_eq!(session.nerdctl(&["exec", "old", "cat", "/written"]), "before\nduring\n");
-    session.nerdctl(&["run", "--rm", "--net", "none", &before.reference, "sh", "-c", &before.check()]);
-    session.nerdctl(&["run", "--rm", "--net", "none", &after.reference, "sh", "-c", &after.check()]);
+    let is_written = "test \"$(echo $(cat /written))\" = 'before during'";
+    session.exec_script("old", is_written).unwrap();
+    session.run_script(&before.reference, &before.check()).unwrap();
+    session.run_script(&after.reference, &after.check()).unwrap();
     session.nerdctl(&["commit", "old", "committed"]);
-    assert_eq!(session.nerdctl(&["run", "--rm", "--net", "none", "committed", "cat", "/written"]), "before\nduring\n");
+    session.run_script("committed", is_written).unwrap();
     node.expect_whole_pool();
     session.nerdctl(&["rm", "-f", "old"]);
     session.nerdctl(&["system", "prune", "-af"]);
@@ -72,21 +73,18 @@ fn a_pull_can_be_repeated(release: Release, client: Client) {
     let image = node.image(Kind::Deep);
     let mut pull = {
         let session = node.containerd.session("restart");
-        // Some call has to find leasehold alive first, else containerd may not be connected yet when it dies.
-        session.snapshots(&["ls"]);
         Pull(session.pull_command(client, &image).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     };
     wait_for("some layers", RECONNECTION, || node.site.layer_dirs().len() >= SOME_LAYERS);
     node.kill_daemon();
-    // It fails, because the layers do not fit the time that containerd waits.
+    // containerd does not wait for a snapshotter that is gone.
     let ended = pull.0.wait().unwrap();
     assert!(!ended.success(), "the pull was over before leasehold was killed");
     node.start_daemon();
 
     let session = node.containerd.session("restart");
     pull_after_restart(&session, client, &image);
-    let check = ["run", "--rm", "--snapshotter", "leasehold", &image.reference, "check", "sh", "-c"];
-    session.ctr(&[&check[..], &[&image.check()]].concat());
+    session.ctr_run_script(&image.reference, &image.check()).unwrap();
     node.expect_whole_pool();
     session.ctr(&["images", "rm", "--sync", &image.reference]);
     node.expect_empty_pool();

@@ -15,6 +15,7 @@ use common::daemon::Site;
 use common::history::{State, check_pool, found};
 use common::is_root;
 use common::random::Random;
+use tonic::{Code, Status};
 use worker::Worker;
 
 const KILLS: usize = 200;
@@ -39,7 +40,10 @@ fn privileged_nothing_answered_is_lost_when_the_daemon_is_killed_two_hundred_tim
         std::thread::scope(|scope| {
             for worker in &mut workers {
                 let (socket, killed) = (daemon.plugin_socket().to_owned(), &killed);
-                scope.spawn(move || worker.work(&socket, killed));
+                scope.spawn(move || match Client::connect(&socket) {
+                    Ok(client) => worker.work(&client, |status| is_lost(status) && killed.load(Ordering::SeqCst)),
+                    Err(err) => assert!(killed.load(Ordering::SeqCst), "{err}"),
+                });
             }
             wait(random.below(LOAD));
             killed.store(true, Ordering::SeqCst);
@@ -56,8 +60,7 @@ fn privileged_nothing_answered_is_lost_when_the_daemon_is_killed_two_hundred_tim
         let mut found: State = found(&all);
         assert_eq!(found.remove("base").unwrap().content.as_deref(), Some("below all"));
         for worker in &mut workers {
-            let own = found.extract_if(.., |key, _| key.starts_with(&worker.prefix())).collect();
-            worker.settle(&own);
+            worker.settle(&mut found);
         }
         assert_eq!(found, State::new(), "nobody made these");
         if round % 50 == 49 {
@@ -68,6 +71,11 @@ fn privileged_nothing_answered_is_lost_when_the_daemon_is_killed_two_hundred_tim
     assert!(daemon.stop().success());
     assert!(UnixStream::connect(site.plugin_socket()).is_err());
     assert_eq!(site.fsck(false), Vec::<String>::new());
+}
+
+/// Whether a call failed because the connection was lost.
+fn is_lost(status: &Status) -> bool {
+    [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal].contains(&status.code())
 }
 
 /// Lets others work for a while: the moment of a kill is what varies here, not a state to wait for.

@@ -1,4 +1,4 @@
-//! The sources keep the rules of ARCHITECTURE.md and CONTRIBUTING.md that a program can check.
+//! The sources keep those rules of ARCHITECTURE.md that a program can check.
 
 #[path = "tidy/arrows.rs"]
 mod arrows;

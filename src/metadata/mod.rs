@@ -95,6 +95,14 @@ impl Metadata {
         Ok(Transaction { txn: self.store.write()?, metadata: self, now })
     }
 
+    /// Makes later syncs cheaper by writing some megabytes of log now. For the background, once after opening.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn lay_out_logs(&self) -> Result<()> {
+        self.store.lay_out_logs()
+    }
+
     /// Makes everything durable that was committed, whatever the durability of the pool is.
     ///
     /// # Errors

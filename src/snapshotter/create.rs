@@ -7,6 +7,7 @@ use crate::types::{Labels, label};
 use crate::{Error, Result};
 
 use super::Snapshotter;
+use super::unclear::UnclearLayer;
 
 /// What a client wants prepared.
 pub type Create = CreateSnapshot;
@@ -21,6 +22,7 @@ impl Snapshotter {
         // Fails early, before a directory is made; the transaction checks again.
         let parent = self.metadata.check_create(&create)?;
         self.require_free_space()?;
+        self.settle_unclear();
         let snapshot = match (create.kind, &parent) {
             // All that a view shows is its parents' layers.
             (Kind::View, Some(_)) => self.create_record(create.clone(), None)?,
@@ -33,15 +35,18 @@ impl Snapshotter {
         let kind = if create.kind == Kind::View { LayerKind::View } else { LayerKind::Active };
         let attributes = self.root_attributes(&create.labels, parent)?;
         let id = self.metadata.allocate_layer();
-        let _staged = self.staged.note(id)?;
+        let staged = self.staged.note(id)?;
         let pending = self.dirs.create(id, kind, attributes)?;
         failpoint::hit("create: directory made");
         let mut txn = self.metadata.write(self.now())?;
         let snapshot = txn.create(create, Some(id))?;
-        // From here on a failure leaves a directory that start-up removes, or a record that is right.
+        // From here on a failure leaves a directory that no record may name.
         pending.keep();
         failpoint::hit("create: before the record");
-        txn.commit()?;
+        if let Err(err) = txn.commit() {
+            self.unclear.note(UnclearLayer { id, staged: Some(staged) });
+            return Err(err);
+        }
         failpoint::hit("create: record written");
         Ok(snapshot)
     }

@@ -16,6 +16,7 @@ mod recover;
 mod remove;
 mod repair;
 mod stat;
+mod unclear;
 mod update;
 
 use std::collections::HashSet;
@@ -34,8 +35,10 @@ use crate::overlay::{LayerDirs, Layout, MountOptions};
 use crate::types::LayerId;
 use crate::{Error, Result};
 
+use background::Background;
 use cleanup::Reclaimer;
 use counting::Counting;
+use unclear::Unclear;
 
 /// How snapshots are made and answered.
 #[derive(Clone, Debug)]
@@ -62,8 +65,11 @@ pub struct Snapshotter {
     settings: Settings,
     /// Layers whose directory exists while their record is not committed yet.
     staged: Arc<Staged>,
+    unclear: Unclear,
     reclaimer: Reclaimer,
     counting: Counting,
+    /// What runs once after the start.
+    afterwards: Background,
 }
 
 impl Snapshotter {
@@ -85,14 +91,15 @@ impl Snapshotter {
             reclaimer.enqueue(*id);
         }
         let counting = Counting::start(metadata.clone(), layout.clone())?;
-        let staged = Arc::new(Staged::default());
-        Ok((Snapshotter { metadata, dirs, layout, settings, staged, reclaimer, counting }, report))
+        let (staged, unclear) = (Arc::new(Staged::default()), Unclear::default());
+        Ok((Snapshotter { metadata, dirs, layout, settings, staged, unclear, reclaimer, counting, afterwards }, report))
     }
 
     /// Stops the background work; a layer that is being reclaimed is left for the next start.
     pub fn stop(&self) {
         self.reclaimer.stop();
         self.counting.stop();
+        self.afterwards.join();
         crate::failpoint::hit("stop: background ended");
         if let Err(err) = self.metadata.sync() {
             tracing::warn!(error = %crate::Chain(&err), "last sync of the metadata failed");

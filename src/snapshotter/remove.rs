@@ -4,6 +4,7 @@ use crate::types::SnapshotKey;
 use crate::{Chain, Result, failpoint};
 
 use super::Snapshotter;
+use super::unclear::UnclearLayer;
 
 impl Snapshotter {
     /// Removes a snapshot. The record is gone and the directory out of sight when this returns; deleting comes later.
@@ -14,7 +15,12 @@ impl Snapshotter {
         let mut txn = self.metadata.write(self.now())?;
         let removed = txn.remove(key)?;
         failpoint::hit("remove: before the record");
-        txn.commit()?;
+        if let Err(err) = txn.commit() {
+            if let Some(id) = removed.trashed {
+                self.unclear.note(UnclearLayer { id, staged: None });
+            }
+            return Err(err);
+        }
         failpoint::hit("remove: record written");
         if let Some(layer) = removed.trashed {
             // The record says that it is trash: a failure here costs nothing but a later try.
@@ -31,6 +37,7 @@ impl Snapshotter {
     ///
     /// What is left after that is deleted in the background; it is no error.
     pub fn cleanup(&self) {
+        self.settle_unclear();
         if !self.reclaimer.wait(self.settings.cleanup_wait) {
             tracing::info!(left = self.reclaimer.len(), "cleanup answers before everything in trash is deleted");
         }

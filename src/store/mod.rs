@@ -127,6 +127,18 @@ impl Store {
         guard.db()?.flush_wal(true).map_err(|err| self.suspend("sync", err))
     }
 
+    /// Makes later syncs cheaper, see `open::lay_out_logs`. Writes some megabytes, beside other work.
+    ///
+    /// # Errors
+    /// As for [`WriteTxn::commit`]. Nothing is lost: syncs are slower until the logs were used once.
+    pub fn lay_out_logs(&self) -> Result<()> {
+        if !open::has_room_for_logs(&self.path) {
+            return Ok(());
+        }
+        let handle = self.handle()?;
+        open::lay_out_logs(handle.db()?).map_err(|err| self.suspend("lay out logs", err))
+    }
+
     fn handle(&self) -> Result<Handle<'_>> {
         let guard = self.db.read().map_err(|_| Error::Lost("a database user"))?;
         Ok(Handle { guard })

@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path) -> Result<DB> {
 }
 
 /// Whether laying out the logs leaves most of what is free to others.
-fn has_room(path: &Path) -> bool {
+pub(super) fn has_room_for_logs(path: &Path) -> bool {
     let needed = (RECYCLED_LOGS * MEMTABLE_BYTES) as u64;
     rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) > 8 * needed)
 }
@@ -42,7 +42,7 @@ fn has_room(path: &Path) -> bool {
 ///
 /// A sync of a file that grows has to commit the file system's journal as well; one that overwrites blocks of its own
 /// does not, which halves its time on ext4. RocksDB reuses old log files, but only those of this run.
-fn lay_out_logs(db: &DB) -> Result<(), rocksdb::Error> {
+pub(super) fn lay_out_logs(db: &DB) -> Result<(), rocksdb::Error> {
     let padding = vec![0; MEMTABLE_BYTES];
     for _ in 0..RECYCLED_LOGS {
         db.put(b"padding", &padding)?;

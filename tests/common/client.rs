@@ -114,8 +114,7 @@ impl Client {
     pub fn update(&self, key: &str, labels: &[(&str, &str)], paths: &[&str]) -> Answer<api::Info> {
         let info = api::Info { name: key.into(), labels: label_map(labels), ..Default::default() };
         let mask = prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
-        let request =
-            api::UpdateSnapshotRequest { info: Some(info), update_mask: Some(mask), ..Default::default() };
+        let request = api::UpdateSnapshotRequest { info: Some(info), update_mask: Some(mask), ..Default::default() };
         self.call(async |mut client| client.update(request).await).map(|answer| answer.info.unwrap())
     }
 

@@ -213,6 +213,27 @@ impl<'c> Session<'c> {
         output(&mut self.nerdctl_command(args))
     }
 
+    /// Runs a shell script in a new container that is removed afterwards; it fails when the script does. What a container
+    /// prints is not looked at: clients may lose it when the container ends quickly.
+    pub fn run_script(&self, image: &str, script: &str) -> Result<String, String> {
+        self.try_nerdctl(&["run", "--rm", "--net", "none", image, "sh", "-c", script])
+    }
+
+    /// Like [`run_script`](Self::run_script), with `ctr`.
+    pub fn ctr_run_script(&self, image: &str, script: &str) -> Result<String, String> {
+        self.try_ctr(&["run", "--rm", "--snapshotter", self.snapshotter, image, "script", "sh", "-c", script])
+    }
+
+    /// Starts a container that does nothing until it is removed.
+    pub fn start_container(&self, name: &str, image: &str) {
+        self.nerdctl(&["run", "-d", "--name", name, "--net", "none", image, "sleep", "1000"]);
+    }
+
+    /// Runs a shell script in a container that runs.
+    pub fn exec_script(&self, container: &str, script: &str) -> Result<String, String> {
+        self.try_nerdctl(&["exec", container, "sh", "-c", script])
+    }
+
     /// Runs `ctr snapshots`.
     pub fn snapshots(&self, args: &[&str]) -> String {
         self.ctr(&[&["snapshots", "--snapshotter", self.snapshotter], args].concat())

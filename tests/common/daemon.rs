@@ -110,6 +110,22 @@ impl Site {
         daemon
     }
 
+    /// Starts a daemon; when it ends instead of serving, returns what it said.
+    pub fn try_start(&self) -> Result<Daemon, String> {
+        let said_before = std::fs::read_to_string(self.log()).map_or(0, |log| log.len());
+        let mut daemon = self.spawn(|_| {});
+        let mut ended = None;
+        wait_for("the daemon's start or end", START, || {
+            ended = daemon.try_wait();
+            ended.is_some()
+                || [self.plugin_socket(), self.api_socket()].iter().all(|path| UnixStream::connect(path).is_ok())
+        });
+        match ended {
+            None => Ok(daemon),
+            Some(_) => Err(std::fs::read_to_string(self.log()).unwrap().split_off(said_before)),
+        }
+    }
+
     /// Starts a daemon without waiting for it.
     pub fn spawn(&self, change: impl FnOnce(&mut Command)) -> Daemon {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();

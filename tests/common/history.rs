@@ -19,14 +19,32 @@ const DRAIN: Duration = Duration::from_secs(60);
 /// A change of the pool, or of a file in a layer.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Prepare { key: String, parent: String },
-    View { key: String, parent: String },
+    Prepare {
+        key: String,
+        parent: String,
+    },
+    View {
+        key: String,
+        parent: String,
+    },
     /// Writes the file of the layer; no call.
-    Write { key: String, content: String },
+    Write {
+        key: String,
+        content: String,
+    },
     /// `parent` is empty unless it is given only now.
-    Commit { name: String, key: String, parent: String },
-    Label { key: String, value: String },
-    Remove { key: String },
+    Commit {
+        name: String,
+        key: String,
+        parent: String,
+    },
+    Label {
+        key: String,
+        value: String,
+    },
+    Remove {
+        key: String,
+    },
     List,
     Cleanup,
 }
@@ -129,8 +147,13 @@ fn carry_out(client: &Client, op: &Op) -> Result<(), Status> {
         Op::View { key, parent } => client.view(key, parent).map(drop),
         Op::Write { key, content } => {
             let layer = upperdir_of_mounts(&client.mounts(key)?);
-            fs::write(layer.join("file"), content).unwrap();
-            Ok(())
+            // Whole or not at all.
+            let new = layer.join("new");
+            let written = fs::write(&new, content).and_then(|()| fs::rename(&new, layer.join("file")));
+            written.map_err(|err| {
+                drop(fs::remove_file(&new));
+                Status::resource_exhausted(format!("{new:?}: {err}"))
+            })
         }
         Op::Commit { name, key, parent } => client.commit_with(name, key, parent, &[]),
         Op::Label { key, value } => client.update(key, &[("label", value)], &["labels.label"]).map(drop),

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod containerd;
 pub mod daemon;
+pub mod filesystem;
 pub mod history;
 pub mod images;
 mod leftovers;

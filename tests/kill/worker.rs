@@ -1,10 +1,7 @@
 //! One client of the load: makes, changes and removes snapshots of its own as fast as it is answered.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use leasehold::grpc::proto::containerd::services::snapshots::v1::Kind;
-use tonic::Code;
+use tonic::Status;
 
 use crate::common::client::Client;
 use crate::common::history::{History, Op, State};
@@ -26,30 +23,20 @@ impl Worker {
         Worker { number, random, history: History::default(), made: 0, answered: 0 }
     }
 
-    /// Returns how all its keys begin.
-    pub fn prefix(&self) -> String {
-        format!("{}/", self.number)
+    /// Finds out what became of its last call, and takes its own snapshots from all that were found.
+    pub fn settle(&mut self, found: &mut State) {
+        let prefix = format!("{}/", self.number);
+        let (own, rest) = std::mem::take(found).into_iter().partition(|(key, _)| key.starts_with(&prefix));
+        *found = rest;
+        self.history.settle(&own);
     }
 
-    /// Finds out what became of its last call.
-    pub fn settle(&mut self, found: &State) {
-        self.history.settle(found);
-    }
-
-    /// Works until the daemon is killed. Any other failure is a mistake.
-    pub fn work(&mut self, socket: &Path, killed: &AtomicBool) {
-        let client = match Client::connect(socket) {
-            Ok(client) => client,
-            Err(err) => {
-                assert!(killed.load(Ordering::SeqCst), "{err}");
-                return;
-            }
-        };
+    /// Works until the first failure, which must be an expected one.
+    pub fn work(&mut self, client: &Client, is_expected: impl Fn(&Status) -> bool) {
         loop {
             let op = self.next_op();
-            if let Err(status) = self.history.run(&client, &op) {
-                let lost = [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal].contains(&status.code());
-                assert!(lost && killed.load(Ordering::SeqCst), "{op:?}: {status}");
+            if let Err(status) = self.history.run(client, &op) {
+                assert!(is_expected(&status), "{op:?}: {status}");
                 return;
             }
             self.answered += 1;
