@@ -91,6 +91,13 @@ impl Snapshotter {
             reclaimer.enqueue(*id);
         }
         let counting = Counting::start(metadata.clone(), layout.clone())?;
+        let afterwards = Background::default();
+        let logs = metadata.clone();
+        afterwards.spawn("lay-out-logs", move || {
+            if let Err(err) = logs.lay_out_logs() {
+                tracing::warn!(error = %crate::Chain(&err), "the metadata's logs could not be laid out");
+            }
+        })?;
         let (staged, unclear) = (Arc::new(Staged::default()), Unclear::default());
         Ok((Snapshotter { metadata, dirs, layout, settings, staged, unclear, reclaimer, counting, afterwards }, report))
     }

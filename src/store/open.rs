@@ -24,11 +24,6 @@ pub(super) fn open(path: &Path) -> Result<DB> {
     let (options, columns) = (database_options(), columns());
     let db = DB::open_cf_descriptors(&options, path, columns).map_err(|err| explain(path, err))?;
     crate::failpoint::hit("store: opened");
-    if has_room(path)
-        && let Err(err) = lay_out_logs(&db)
-    {
-        tracing::warn!(error = %err, "log files could not be laid out; syncs are slower until they were used once");
-    }
     Ok(db)
 }
 
