@@ -44,7 +44,7 @@ impl Snapshotter {
         pending.keep();
         failpoint::hit("create: before the record");
         if let Err(err) = txn.commit() {
-            self.unclear.note(UnclearLayer { id, staged: Some(staged) });
+            self.unclear.note(UnclearLayer { id, _staged: Some(staged) });
             return Err(err);
         }
         failpoint::hit("create: record written");

@@ -17,7 +17,7 @@ impl Snapshotter {
         failpoint::hit("remove: before the record");
         if let Err(err) = txn.commit() {
             if let Some(id) = removed.trashed {
-                self.unclear.note(UnclearLayer { id, staged: None });
+                self.unclear.note(UnclearLayer { id, _staged: None });
             }
             return Err(err);
         }

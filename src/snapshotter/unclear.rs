@@ -18,7 +18,7 @@ pub(super) struct Unclear {
 /// A layer, and for a creation the note that keeps a check from taking its directory for an orphan.
 pub(super) struct UnclearLayer {
     pub id: LayerId,
-    pub staged: Option<StagedGuard>,
+    pub _staged: Option<StagedGuard>,
 }
 
 impl Unclear {
