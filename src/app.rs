@@ -123,6 +123,8 @@ impl App {
         let stopper = stop.clone();
         tokio::spawn(async move {
             wait_for_signal().await;
+            // Before the servers end, which may be at once.
+            notify(&[NotifyState::Stopping]);
             stopper.cancel();
         });
         drain(serving, stop, self.config.daemon.shutdown_grace).await
@@ -176,7 +178,6 @@ async fn drain(
         ended = &mut serving => return ended.unwrap_or(Err(Error::Lost("a server"))),
         () = stop.cancelled() => {}
     }
-    notify(&[NotifyState::Stopping]);
     tracing::info!(grace = ?grace, "stopping; requests under way are finished");
     match tokio::time::timeout(grace, &mut serving).await {
         Ok(ended) => ended.unwrap_or(Err(Error::Lost("a server"))),

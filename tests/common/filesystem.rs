@@ -52,8 +52,13 @@ impl FileSystem {
     }
 
     pub fn ext4(bytes: u64) -> FileSystem {
+        FileSystem::ext4_with(bytes, &[])
+    }
+
+    /// Makes an ext4 with more options for `mkfs`.
+    pub fn ext4_with(bytes: u64, options: &[&str]) -> FileSystem {
         // Nothing is reserved for root, who is the one to be refused here.
-        FileSystem::image("ext4", bytes, &["-q", "-F", "-m", "0"])
+        FileSystem::image("ext4", bytes, &[&["-q", "-F", "-m", "0"], options].concat())
     }
 
     pub fn xfs(bytes: u64, options: &[&str]) -> FileSystem {
