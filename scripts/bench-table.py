@@ -5,7 +5,7 @@ import json
 import statistics
 import sys
 
-directory, present, clients, rounds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+directory, present, clients, rounds, servers = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:]
 
 
 def median(name, read):
@@ -28,10 +28,12 @@ FIGURES = [
 ]
 
 print(f"\n{present} snapshots present, {clients} clients, median of {rounds} rounds")
-print(f"{'':16} {'leasehold':>12} {'overlayfs':>12} {'times better':>12}")
+print(f"{'':16}" + "".join(f" {name:>12}" for name in servers) + (" times better" if len(servers) == 2 else ""))
 for label, read, more_is_better in FIGURES:
-    ours, theirs = median("leasehold", read), median("reference", read)
-    good, bad = (ours, theirs) if more_is_better else (theirs, ours)
-    ratio = f"{good / bad:12.2f}" if bad else f"{'-':>12}"
-    print(f"{label:16} {ours:12.3f} {theirs:12.3f} {ratio}")
+    medians = [median(name, read) for name in servers]
+    row = f"{label:16}" + "".join(f" {value:12.3f}" for value in medians)
+    if len(medians) == 2 and all(medians):
+        ours, theirs = medians
+        row += f" {ours / theirs if more_is_better else theirs / ours:12.2f}"
+    print(row)
 sys.stdout.flush()

@@ -58,10 +58,23 @@ impl OpenPool {
         layout.create()?;
         let dirs = LayerDirs::open(&layout)?;
         let host = probe(&layout)?;
+        require_metadata(&layout, &dirs)?;
         let durability = if config.durability.sync_records { Durability::Synced } else { Durability::Written };
         let metadata = Metadata::open(layout.meta(), durability)?;
         Ok(OpenPool { metadata, layout, dirs, host, lock })
     }
+}
+
+/// Keeps a pool that lost its records from being taken for a new one, in which no layer would have a record.
+fn require_metadata(layout: &Layout, dirs: &LayerDirs) -> Result<()> {
+    if Metadata::exists(&layout.meta()) || dirs.list_layers()?.ids.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Pool(format!(
+        "{}: there are layers, but no metadata database in meta/. Nothing was changed. Restore meta/ from a backup, or \
+         move the whole root aside and start with an empty one",
+        layout.root().display()
+    )))
 }
 
 impl App {

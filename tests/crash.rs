@@ -71,6 +71,7 @@ fn recovery() -> &'static BTreeSet<String> {
             history.settle(&found(&check_pool(&site, &Client::new(&daemon))));
             assert!(daemon.stop().success());
             assert_eq!(site.fsck(false), Vec::<String>::new());
+            assert_eq!(damage::set_aside(&site), [damage::WITHOUT_RECORD.to_owned()].into());
             outcome
         })
     })
@@ -87,7 +88,8 @@ fn repair() -> &'static BTreeSet<String> {
             let outcome = at.run(site.command().args(["fsck", "--repair"]));
             site.fsck(true);
             assert_eq!(site.fsck(false), Vec::<String>::new());
-            damage::check_set_aside(&site);
+            let [one, two] = damage::ON_LOST;
+            assert_eq!(damage::set_aside(&site), [damage::WITHOUT_RECORD, one, two].map(String::from).into());
             let mut history = template.history.clone();
             let daemon = site.start();
             history.settle(&found(&check_pool(&site, &Client::new(&daemon))));

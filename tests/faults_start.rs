@@ -77,8 +77,7 @@ fn privileged_a_root_on_overlayfs_is_refused() {
             path
         };
         let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(dir);
-        let options =
-            format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+        let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
         mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options)).unwrap();
         let site = Site::new().with_root(&merged.join("pool"));
         assert_says(&refusal(&site), &["overlayfs itself", "volume of the host"]);
@@ -173,7 +172,8 @@ fn privileged_a_socket_path_that_does_not_fit_is_refused_with_the_limit() {
     privileged("a_socket_path_that_does_not_fit_is_refused_with_the_limit", || {
         let site = Site::new();
         let long = site.dir().join("s".repeat(108));
-        fs::write(site.dir().join("long.toml"), format!("root = {:?}\n[plugin]\nsocket = {long:?}\n", site.root())).unwrap();
+        fs::write(site.dir().join("long.toml"), format!("root = {:?}\n[plugin]\nsocket = {long:?}\n", site.root()))
+            .unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
         command.arg("--config").arg(site.dir().join("long.toml")).arg("serve");
         assert_says(&output(&mut command).unwrap_err(), &["plugin.socket", "107"]);

@@ -29,7 +29,7 @@ mod schema;
 mod trash;
 mod update;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use allocate::Numbers;
@@ -70,6 +70,11 @@ impl Metadata {
         let pool = migrate::migrate(&store)?;
         let numbers = Numbers::load(&store)?;
         Ok(Metadata { store, numbers, pool })
+    }
+
+    /// Whether there are records in `path`, damaged or not.
+    pub fn exists(path: &Path) -> bool {
+        Store::exists(path)
     }
 
     /// Returns the id that the pool got when it was made.

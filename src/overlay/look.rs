@@ -42,6 +42,15 @@ impl LayerDirs {
     pub fn is_whole(&self, id: LayerId, active: bool) -> Result<bool> {
         Ok(is_dir(&self.layers, &format!("{id}/fs"))? && (!active || is_dir(&self.layers, &format!("{id}/work"))?))
     }
+
+    /// Whether something was written into a layer. Lists one directory.
+    ///
+    /// # Errors
+    /// [`Error::Fs`].
+    pub fn has_content(&self, id: LayerId) -> Result<bool> {
+        let name = format!("{id}/fs");
+        Ok(is_dir(&self.layers, &name)? && !Dir::open(self.layers.path().join(name))?.names()?.is_empty())
+    }
 }
 
 /// Makes everything durable that was written to the file system of `path`.

@@ -18,6 +18,8 @@ pub struct RecoveryReport {
     pub unfinished: usize,
     /// Directories without a record, which went to trash.
     pub orphans: usize,
+    /// Directories without a record in which something is, now in `lost+found`: their records were lost.
+    pub set_aside: usize,
     /// Active layers whose directory was missing and made again, empty.
     pub recreated: Vec<LayerId>,
     /// Committed layers whose directory is missing: data was lost outside of leasehold.
@@ -40,8 +42,9 @@ pub(super) fn recover(metadata: &Metadata, dirs: &LayerDirs) -> Result<RecoveryR
     }
     let (records, trash) = recorded(metadata)?;
 
-    let orphans: Vec<LayerId> =
+    let mut orphans: Vec<LayerId> =
         on_disk.iter().filter(|id| !records.contains(id) && !trash.contains(id)).copied().collect();
+    set_aside_written(dirs, &mut orphans, &mut report)?;
     report.orphans = orphans.len();
     let unrecorded = in_trash.iter().filter(|id| !trash.contains(id)).copied();
     let new_trash: Vec<LayerId> = orphans.iter().copied().chain(unrecorded).collect();
@@ -57,6 +60,23 @@ pub(super) fn recover(metadata: &Metadata, dirs: &LayerDirs) -> Result<RecoveryR
     let missing: HashSet<LayerId> = records.difference(&on_disk).copied().collect();
     restore(metadata, dirs, &missing, &mut report)?;
     Ok(report)
+}
+
+/// Keeps orphans that were written into. A creation under way at a crash was never answered, so nobody wrote into its
+/// layer: what has content had a record, and only a human can say what it was.
+fn set_aside_written(dirs: &LayerDirs, orphans: &mut Vec<LayerId>, report: &mut RecoveryReport) -> Result<()> {
+    let mut empty = Vec::new();
+    for id in std::mem::take(orphans) {
+        if !dirs.has_content(id)? {
+            empty.push(id);
+        } else if let Some(path) = dirs.set_aside(id)? {
+            tracing::error!(layer = %id, path = %path.display(), "the record of a layer was lost; set aside");
+            failpoint::hit("recover: written orphan set aside");
+            report.set_aside += 1;
+        }
+    }
+    *orphans = empty;
+    Ok(())
 }
 
 /// The numbers of all layers and of all trash.
@@ -130,10 +150,11 @@ fn known(listing: Listing) -> Vec<LayerId> {
 impl RecoveryReport {
     /// Logs what was done, when anything was.
     pub fn log(&self) {
-        let RecoveryReport { unfinished, orphans, recreated, damaged, trash } = self;
+        let RecoveryReport { unfinished, orphans, set_aside, recreated, damaged, trash } = self;
         tracing::info!(
             unfinished,
             orphans,
+            set_aside,
             recreated = recreated.len(),
             damaged = damaged.len(),
             trash = trash.len(),

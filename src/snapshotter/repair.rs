@@ -60,6 +60,13 @@ impl Check<'_> {
 
     fn repair(&self, problem: &ProblemKind, trash: &mut Vec<LayerId>) -> Result<Option<String>> {
         let done = match problem {
+            ProblemKind::OrphanDirectory(id) if self.dirs.has_content(*id)? => {
+                if self.metadata.layer(*id)?.is_some() {
+                    return Ok(None);
+                }
+                self.dirs.set_aside(*id)?;
+                "set aside, because something is in it".into()
+            }
             ProblemKind::OrphanDirectory(id) => {
                 let mut txn = self.metadata.write(SystemTime::now())?;
                 if !txn.trash_orphan(*id)? {

@@ -11,7 +11,7 @@ mod open;
 mod read;
 mod write;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,11 @@ impl Store {
             sync: GroupSync::default(),
             suspended: Mutex::new(None),
         })
+    }
+
+    /// Whether there is a database in `path`, damaged or not.
+    pub fn exists(path: &Path) -> bool {
+        open::exists(path)
     }
 
     /// Reads one value.

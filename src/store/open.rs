@@ -2,21 +2,30 @@
 
 use std::path::Path;
 
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, FlushOptions, Options,
+};
 
 use super::Column;
 use crate::{Error, FsOp, Result};
 
 /// Memory for blocks that were read, shared by all columns.
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
-/// Memory for writes of one column that are not yet in a sorted file. Also the size of a log file.
+/// Memory for writes of one column that are not yet in a sorted file.
 const MEMTABLE_BYTES: usize = 4 << 20;
+/// What a log file holds when all columns are flushed because one of them is full.
+const LOG_BYTES: usize = 6 << 20;
 /// The same of all columns together; more is flushed.
 const MEMTABLES_BYTES: usize = 8 << 20;
 /// Columns whose oldest write is further back in the log than this are flushed; bounds what a restart replays.
 const WAL_BYTES: u64 = 12 << 20;
 /// Log files that are kept to be overwritten.
-const RECYCLED_LOGS: usize = 3;
+const RECYCLED_LOGS: usize = 4;
+
+/// Whether there is a database: RocksDB makes one where this file is missing.
+pub(super) fn exists(path: &Path) -> bool {
+    path.join("CURRENT").exists()
+}
 
 pub(super) fn open(path: &Path) -> Result<DB> {
     std::fs::create_dir_all(path).map_err(Error::fs(FsOp::CreateDir, path))?;
@@ -29,7 +38,7 @@ pub(super) fn open(path: &Path) -> Result<DB> {
 
 /// Whether laying out the logs leaves most of what is free to others.
 pub(super) fn has_room_for_logs(path: &Path) -> bool {
-    let needed = (RECYCLED_LOGS * MEMTABLE_BYTES) as u64;
+    let needed = (RECYCLED_LOGS * LOG_BYTES) as u64;
     rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) > 8 * needed)
 }
 
@@ -38,11 +47,14 @@ pub(super) fn has_room_for_logs(path: &Path) -> bool {
 /// A sync of a file that grows has to commit the file system's journal as well; one that overwrites blocks of its own
 /// does not, which halves its time on ext4. RocksDB reuses old log files, but only those of this run.
 pub(super) fn lay_out_logs(db: &DB) -> Result<(), rocksdb::Error> {
-    let padding = vec![0; MEMTABLE_BYTES];
+    let padding = vec![0; LOG_BYTES];
+    // All of them: a log is not free for reuse while one column's entries are in it and nowhere else.
+    let columns = Column::ALL.iter().map(|column| column.name()).chain(["default"]);
+    let handles: Vec<_> = columns.filter_map(|name| db.cf_handle(name)).collect();
     for _ in 0..RECYCLED_LOGS {
         db.put(b"padding", &padding)?;
-        // Ends the log file; what was in it is in a sorted file now, compressed to almost nothing.
-        db.flush()?;
+        // Ends the log file; what was in it is in sorted files now, the padding compressed to almost nothing.
+        db.flush_cfs_opt(&handles, &FlushOptions::default())?;
         crate::failpoint::hit("store: log laid out");
     }
     db.delete(b"padding")
@@ -67,6 +79,8 @@ fn database_options() -> Options {
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_max_total_wal_size(WAL_BYTES);
     options.set_recycle_log_file_num(RECYCLED_LOGS);
+    // All columns at a time, so that a log is free for reuse at once.
+    options.set_atomic_flush(true);
     options.set_db_write_buffer_size(MEMTABLES_BYTES);
     options.set_max_background_jobs(2);
     options.set_max_open_files(256);
@@ -129,18 +143,19 @@ fn explain(path: &Path, err: rocksdb::Error) -> Error {
             source: Some(Box::new(err)),
         };
     }
-    Error::Pool(match err.kind() {
-        rocksdb::ErrorKind::Corruption => format!(
+    // The directory exists, so what is missing is a file that another one names.
+    let damaged = err.kind() == rocksdb::ErrorKind::Corruption || text.contains("No such file or directory");
+    Error::Pool(if damaged {
+        format!(
             "{path}: the metadata database is corrupted ({text}). Nothing was changed. Restore the directory from a \
              backup, or move the whole root aside and start with an empty one: images are pulled again, what \
              containers wrote stays in the old root under l/<id>/fs"
-        ),
-        _ if text.contains("lock") && text.contains("LOCK") => {
-            format!("{path}: another process has the metadata database open ({text}). Stop it, or use another root")
-        }
-        _ if text.contains("Read-only file system") => {
-            format!("{path}: the file system is read-only ({text}). Mount it read-write, or use another root")
-        }
-        _ => format!("{path}: the metadata database cannot be opened: {text}"),
+        )
+    } else if text.contains("lock") && text.contains("LOCK") {
+        format!("{path}: another process has the metadata database open ({text}). Stop it, or use another root")
+    } else if text.contains("Read-only file system") {
+        format!("{path}: the file system is read-only ({text}). Mount it read-write, or use another root")
+    } else {
+        format!("{path}: the metadata database cannot be opened: {text}")
     })
 }

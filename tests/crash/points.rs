@@ -1,6 +1,6 @@
 //! Crashing at a numbered fail point.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -16,55 +16,51 @@ use crate::common::daemon::Site;
 use crate::common::wait_for;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// More points than any run passes: a run that never gets to its end is a mistake.
-const MOST: u64 = 1000;
-
-/// The number of the point at which a process is to crash.
-#[derive(Clone, Copy, Debug)]
-pub struct CrashAt(u64);
+/// Where a process is to crash: the n-th time that it passes the point of a name. Nowhere, to count the points.
+pub struct CrashAt(Option<(usize, String)>);
 
 /// How a run ended.
 pub enum Outcome {
-    /// At the point of that name.
-    Crashed(String),
-    /// It passes fewer points, and ended well.
-    Ended,
+    Crashed,
+    /// It ended well, after it passed the points of these names.
+    Ended(Vec<String>),
 }
 
-/// Runs `run` with a crash at its first point, its second, and so on, until it passes no more. Returns the names of the
-/// points at which it crashed.
-pub fn each_point(run: impl Fn(CrashAt) -> Outcome) -> BTreeSet<String> {
+/// Runs `run` once without a crash, then with a crash at every point that it passed. Returns the points' names.
+pub fn each_point(run: impl Fn(&CrashAt) -> Outcome) -> BTreeSet<String> {
     if !cfg!(feature = "failpoints") {
         crate::common::skip("crashes", "the feature `failpoints`");
         return in_sources();
     }
+    let Outcome::Ended(passed) = run(&CrashAt(None)) else { panic!("a crash without a reason") };
+    eprintln!("{} points", passed.len());
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
     let mut crashed = BTreeSet::new();
-    for number in 1..MOST {
+    for name in passed {
+        let time = times.entry(name.clone()).or_default();
+        *time += 1;
         // Shown when the run fails.
-        eprintln!("crash at point {number}");
-        match run(CrashAt(number)) {
-            Outcome::Crashed(name) => drop(crashed.insert(name)),
-            Outcome::Ended => {
-                eprintln!("{} points", number - 1);
-                return crashed;
-            }
+        eprintln!("crash at {time} {name}");
+        // In the background the last time may be missing, when two things are done at once.
+        if let Outcome::Crashed = run(&CrashAt(Some((*time, name.clone())))) {
+            crashed.insert(name);
         }
     }
-    panic!("more than {MOST} points");
+    crashed
 }
 
 impl CrashAt {
     /// Runs a command to its crash or its end.
-    pub fn run(self, command: &mut Command) -> Outcome {
+    pub fn run(&self, command: &mut Command) -> Outcome {
         let trace = tempfile::NamedTempFile::new().unwrap();
         self.prepare(command, trace.path());
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         // A command that reports problems fails; only a signal is a crash.
-        outcome(status, trace.path(), |status| status.code().is_some())
+        self.outcome(status, trace.path(), |status| status.code().is_some())
     }
 
     /// Starts a daemon, lets `work` use it when it got so far, and stops it. Nothing but a crash may stop `work`.
-    pub fn serve(self, site: &Site, work: impl FnOnce(&Client) -> Result<(), Status>) -> Outcome {
+    pub fn serve(&self, site: &Site, work: impl FnOnce(&Client) -> Result<(), Status>) -> Outcome {
         let trace = tempfile::NamedTempFile::new().unwrap();
         let mut daemon = site.spawn(|command| self.prepare(command, trace.path()));
         let mut client = None;
@@ -76,26 +72,30 @@ impl CrashAt {
             match work(&client) {
                 Ok(()) if daemon.try_wait().is_none() => daemon.signal(Signal::TERM),
                 Ok(()) => {}
-                Err(status) => wait_for(&format!("the crash that explains {status}"), LIMIT, || daemon.try_wait().is_some()),
+                Err(status) => {
+                    wait_for(&format!("the crash that explains {status}"), LIMIT, || daemon.try_wait().is_some());
+                }
             }
         }
         wait_for("the daemon's end", LIMIT, || daemon.try_wait().is_some());
-        outcome(daemon.wait(), trace.path(), ExitStatus::success)
+        self.outcome(daemon.wait(), trace.path(), ExitStatus::success)
     }
 
-    fn prepare(self, command: &mut Command, trace: &Path) {
-        command.env("LEASEHOLD_CRASH_AT", self.0.to_string()).env("LEASEHOLD_POINTS", trace);
+    fn prepare(&self, command: &mut Command, trace: &Path) {
+        command.env("LEASEHOLD_POINTS", trace);
+        if let Some((time, name)) = &self.0 {
+            command.env("LEASEHOLD_CRASH_AT", format!("{time} {name}"));
+        }
     }
-}
 
-fn outcome(status: ExitStatus, trace: &Path, ended_well: impl Fn(&ExitStatus) -> bool) -> Outcome {
-    if ended_well(&status) {
-        return Outcome::Ended;
+    fn outcome(&self, status: ExitStatus, trace: &Path, ended_well: impl Fn(&ExitStatus) -> bool) -> Outcome {
+        let passed: Vec<String> = fs::read_to_string(trace).unwrap().lines().map(str::to_owned).collect();
+        if ended_well(&status) {
+            return Outcome::Ended(passed);
+        }
+        assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}");
+        Outcome::Crashed
     }
-    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}");
-    let passed = fs::read_to_string(trace).unwrap();
-    let (_, name) = passed.lines().last().unwrap().split_once(' ').unwrap();
-    Outcome::Crashed(name.to_owned())
 }
 
 /// Returns the names of all fail points in the sources.

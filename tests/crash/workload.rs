@@ -6,7 +6,7 @@ use crate::common::history::{History, Op};
 use crate::points::{CrashAt, Outcome};
 
 /// Runs the workload until it ends or the daemon crashes.
-pub fn run(site: &Site, history: &mut History, at: CrashAt) -> Outcome {
+pub fn run(site: &Site, history: &mut History, at: &CrashAt) -> Outcome {
     at.serve(site, |client: &Client| {
         for op in operations() {
             history.run(client, &op)?;
