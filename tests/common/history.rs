@@ -3,7 +3,7 @@
 //! One call may be under way when the daemon dies; then the pool must be as before it or as after it, and nothing else.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ pub enum Op {
     Write {
         key: String,
         content: String,
+    },
+    /// Makes the file of the layer and all names that lead to it durable; no call.
+    Sync {
+        key: String,
     },
     /// `parent` is empty unless it is given only now.
     Commit {
@@ -136,7 +140,7 @@ fn after(state: &State, op: &Op) -> State {
         }
         Op::Label { key, value } => drop(state.get_mut(key).unwrap().labels.insert("label".into(), value.clone())),
         Op::Remove { key } => drop(state.remove(key)),
-        Op::List | Op::Cleanup => {}
+        Op::Sync { .. } | Op::List | Op::Cleanup => {}
     }
     state
 }
@@ -154,6 +158,11 @@ fn carry_out(client: &Client, op: &Op) -> Result<(), Status> {
                 drop(fs::remove_file(&new));
                 Status::resource_exhausted(format!("{new:?}: {err}"))
             })
+        }
+        Op::Sync { key } => {
+            let layer = upperdir_of_mounts(&client.mounts(key)?);
+            rustix::fs::syncfs(File::open(layer).unwrap()).unwrap();
+            Ok(())
         }
         Op::Commit { name, key, parent } => client.commit_with(name, key, parent, &[]),
         Op::Label { key, value } => client.update(key, &[("label", value)], &["labels.label"]).map(drop),

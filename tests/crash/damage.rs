@@ -53,7 +53,9 @@ pub fn pool_with_leftovers(site: Site) -> Template {
     }
     assert!(daemon.stop().success());
     leave_garbage(site.root());
-    change(site.root(), |txn| drop(txn.remove(&SnapshotKey::parse("removed").unwrap()).unwrap()));
+    change(site.root(), |txn| {
+        txn.remove(&SnapshotKey::parse("removed").unwrap()).unwrap();
+    });
     history.state.remove("removed");
     Template { site, history }
 }

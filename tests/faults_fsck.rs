@@ -1,0 +1,363 @@
+//! `leasehold fsck` finds every disagreement between records and directories, and repairs it, with a daemon and without.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use common::client::{Client, UPPERDIR_SETTING, upperdir};
+use common::daemon::{Daemon, Site};
+use common::history::{History, Op, check_pool, found};
+use common::is_root;
+use leasehold::metadata::{Metadata, Transaction};
+use leasehold::store::{Column, Durability, Store};
+use leasehold::types::{LayerId, SnapshotKey};
+
+/// A pool with snapshots of every kind.
+struct Pool {
+    site: Site,
+    history: History,
+    /// Set while one serves.
+    daemon: Option<Daemon>,
+}
+
+impl Pool {
+    fn new() -> Pool {
+        let site = Site::with_settings(UPPERDIR_SETTING);
+        let daemon = site.start();
+        let (client, mut history) = (Client::new(&daemon), History::default());
+        for op in [
+            Op::prepare("one", ""),
+            Op::write("one", "in the base"),
+            Op::commit("base", "one", ""),
+            Op::prepare("two", "base"),
+            Op::write("two", "in the middle"),
+            Op::commit("middle", "two", ""),
+            Op::prepare("active", "middle"),
+            Op::write("active", "active on the middle"),
+            Op::view("view", "middle"),
+            Op::view("empty view", ""),
+            Op::prepare("other", "base"),
+            Op::write("other", "on the base"),
+        ] {
+            history.run(&client, &op).unwrap();
+        }
+        Pool { site, history, daemon: Some(daemon) }
+    }
+
+    /// Stops the daemon where `running` is false.
+    fn with_daemon(running: bool) -> Pool {
+        let mut pool = Pool::new();
+        if !running {
+            assert!(pool.daemon.take().unwrap().stop().success());
+        }
+        pool
+    }
+
+    /// Returns the directory of a snapshot's layer.
+    fn layer(&self, key: &str) -> PathBuf {
+        // The daemon may be gone, so the content tells.
+        let content = self.history.state[key].content.as_deref();
+        let is_it = |layer: &PathBuf| fs::read_to_string(layer.join("fs/file")).ok().as_deref() == content;
+        let layers = fs::read_dir(self.site.root().join("l")).unwrap().map(|entry| entry.unwrap().path());
+        let found: Vec<_> = layers.filter(is_it).collect();
+        assert_eq!(found.len(), 1, "{key}");
+        found[0].clone()
+    }
+
+    fn dir(&self, path: &str) -> PathBuf {
+        let dir = self.site.root().join(path);
+        fs::create_dir_all(dir.join("fs")).unwrap();
+        dir
+    }
+
+    /// Changes records behind the daemon's back.
+    fn change(&mut self, change: impl FnOnce(&mut Transaction<'_>)) {
+        self.change_offline(|meta| {
+            let metadata = Metadata::open(meta, Durability::Synced).unwrap();
+            let mut txn = metadata.write(SystemTime::now()).unwrap();
+            change(&mut txn);
+            txn.commit().unwrap();
+        });
+    }
+
+    /// Changes the bytes of a snapshot's record.
+    fn change_record(&mut self, key: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        self.change_offline(|meta| {
+            let store = Store::open(meta, Durability::Synced).unwrap();
+            let key = [b"\0", key.as_bytes()].concat();
+            let mut record = store.get(Column::Snapshots, &key).unwrap().unwrap_or_default();
+            change(&mut record);
+            let mut txn = store.write().unwrap();
+            txn.put(Column::Snapshots, key, record);
+            txn.commit().unwrap();
+        });
+    }
+
+    fn change_offline(&mut self, change: impl FnOnce(PathBuf)) {
+        let running = self.daemon.take();
+        let serve_again = running.is_some_and(|daemon| daemon.stop().success());
+        change(self.site.root().join("meta"));
+        if serve_again {
+            self.daemon = Some(self.site.start());
+        }
+    }
+
+    /// Checks that these kinds of problems are found, that looking changes nothing, that one repair is enough, and that
+    /// the history is what is left.
+    fn check(&mut self, expected: &[&str]) {
+        let kinds = |problems: Vec<String>| -> BTreeSet<String> {
+            problems.iter().map(|problem| problem.split(':').next().unwrap().to_owned()).collect()
+        };
+        let expected: BTreeSet<String> = expected.iter().map(|kind| (*kind).to_owned()).collect();
+        for _ in 0..2 {
+            assert_eq!(kinds(self.site.fsck(false)), expected);
+        }
+        assert_eq!(kinds(self.site.fsck(true)), expected);
+        assert_eq!(self.site.fsck(false), Vec::<String>::new());
+        let daemon = self.daemon.take().unwrap_or_else(|| self.site.start());
+        self.history.settle(&found(&check_pool(&self.site, &Client::new(&daemon))));
+        assert!(daemon.stop().success());
+        assert_eq!(self.site.fsck(false), Vec::<String>::new());
+    }
+
+    /// Returns what the files in layers that were set aside say.
+    fn set_aside(&self) -> BTreeSet<String> {
+        let dirs = fs::read_dir(self.site.root().join("lost+found")).unwrap();
+        dirs.map(|dir| fs::read_to_string(dir.unwrap().path().join("fs/file")).unwrap_or_default()).collect()
+    }
+}
+
+fn key(key: &str) -> SnapshotKey {
+    SnapshotKey::parse(key).unwrap()
+}
+
+fn id(layer: &Path) -> LayerId {
+    LayerId::from_dir_name(layer.file_name().unwrap().to_str().unwrap()).unwrap()
+}
+
+/// Runs a test on a pool with a running daemon and on one without.
+fn with_and_without_daemon(test: &str, body: impl Fn(Pool)) {
+    if is_root(test) {
+        for running in [true, false] {
+            eprintln!("daemon running: {running}");
+            body(Pool::with_daemon(running));
+        }
+    }
+}
+
+#[test]
+fn privileged_a_whole_pool_has_no_problems() {
+    with_and_without_daemon("a_whole_pool_has_no_problems", |mut pool| pool.check(&[]));
+}
+
+#[test]
+fn privileged_an_empty_directory_without_a_record_is_reclaimed() {
+    with_and_without_daemon("an_empty_directory_without_a_record_is_reclaimed", |mut pool| {
+        let dir = pool.dir("l/zz1");
+        pool.check(&["orphan-directory"]);
+        assert!(!dir.exists());
+        assert_eq!(pool.set_aside(), BTreeSet::new());
+    });
+}
+
+#[test]
+fn privileged_a_directory_without_a_record_in_which_something_is_is_set_aside() {
+    with_and_without_daemon("a_directory_without_a_record_in_which_something_is_is_set_aside", |mut pool| {
+        fs::write(pool.dir("l/zz1").join("fs/file"), "of unknown worth").unwrap();
+        pool.check(&["orphan-directory"]);
+        assert_eq!(pool.set_aside(), ["of unknown worth".to_owned()].into());
+    });
+}
+
+#[test]
+fn privileged_unfinished_directories_are_deleted() {
+    with_and_without_daemon("unfinished_directories_are_deleted", |mut pool| {
+        let dir = pool.dir("staging/zz1");
+        pool.check(&["leftover-staging"]);
+        assert!(!dir.exists());
+    });
+}
+
+#[test]
+fn privileged_trash_without_a_record_is_reclaimed() {
+    with_and_without_daemon("trash_without_a_record_is_reclaimed", |mut pool| {
+        let dir = pool.dir("trash/zz1");
+        pool.check(&["orphan-trash"]);
+        assert!(!dir.exists());
+    });
+}
+
+#[test]
+fn privileged_names_that_leasehold_did_not_give_are_reported_and_never_touched() {
+    if !is_root("names_that_leasehold_did_not_give_are_reported_and_never_touched") {
+        return;
+    }
+    for running in [true, false] {
+        let pool = Pool::with_daemon(running);
+        let names = ["l/Foreign", "l/01", "l/new-1", "staging/x y", "trash/-"];
+        for name in names {
+            fs::write(pool.dir(name).join("fs/file"), name).unwrap();
+        }
+        for repair in [false, true, false] {
+            let problems = pool.site.fsck(repair);
+            assert_eq!(problems.len(), names.len(), "{problems:?}");
+            for name in names {
+                assert!(problems.iter().any(|one| one.starts_with("unknown-name") && one.contains(name)), "{name}");
+                assert_eq!(fs::read_to_string(pool.site.root().join(name).join("fs/file")).unwrap(), name);
+            }
+        }
+    }
+}
+
+#[test]
+fn privileged_a_lost_directory_of_an_active_snapshot_is_made_again_empty() {
+    with_and_without_daemon("a_lost_directory_of_an_active_snapshot_is_made_again_empty", |mut pool| {
+        fs::remove_dir_all(pool.layer("active")).unwrap();
+        pool.history.state.get_mut("active").unwrap().content = None;
+        pool.check(&["missing-directory"]);
+    });
+}
+
+#[test]
+fn privileged_a_lost_part_of_an_active_snapshots_directory_is_made_again_and_the_rest_kept() {
+    with_and_without_daemon(
+        "a_lost_part_of_an_active_snapshots_directory_is_made_again_and_the_rest_kept",
+        |mut pool| {
+            fs::remove_dir_all(pool.layer("active").join("work")).unwrap();
+            pool.check(&["missing-directory"]);
+        },
+    );
+}
+
+#[test]
+fn privileged_a_lost_directory_of_a_view_is_made_again() {
+    with_and_without_daemon("a_lost_directory_of_a_view_is_made_again", |mut pool| {
+        // The only layer without a file.
+        fs::remove_dir_all(pool.layer("empty view")).unwrap();
+        pool.check(&["missing-directory"]);
+    });
+}
+
+#[test]
+fn privileged_a_lost_committed_layer_takes_what_is_on_it_out_of_use_and_sets_it_aside() {
+    with_and_without_daemon("a_lost_committed_layer_takes_what_is_on_it_out_of_use_and_sets_it_aside", |mut pool| {
+        fs::remove_dir_all(pool.layer("middle")).unwrap();
+        for key in ["middle", "active", "view"] {
+            pool.history.state.remove(key);
+        }
+        pool.check(&["missing-directory"]);
+        assert_eq!(pool.set_aside(), ["active on the middle".to_owned()].into());
+    });
+}
+
+#[test]
+fn privileged_a_lost_base_takes_everything_out_of_use_and_sets_it_aside() {
+    with_and_without_daemon("a_lost_base_takes_everything_out_of_use_and_sets_it_aside", |mut pool| {
+        fs::remove_dir_all(pool.layer("base").join("fs")).unwrap();
+        pool.history.state.retain(|key, _| key == "empty view");
+        pool.check(&["missing-directory"]);
+        let aside: BTreeSet<String> =
+            ["", "in the middle", "active on the middle", "on the base"].map(String::from).into();
+        assert_eq!(pool.set_aside(), aside);
+    });
+}
+
+#[test]
+fn privileged_wrong_counts_of_references_are_corrected() {
+    with_and_without_daemon("wrong_counts_of_references_are_corrected", |mut pool| {
+        let layer = id(&pool.layer("base"));
+        pool.change(|txn| txn.repair_references(layer, 7).unwrap());
+        pool.check(&["wrong-references"]);
+    });
+}
+
+#[test]
+fn privileged_a_layer_that_no_snapshot_names_is_reclaimed() {
+    with_and_without_daemon("a_layer_that_no_snapshot_names_is_reclaimed", |mut pool| {
+        let dir = pool.dir("l/zz1");
+        pool.change(|txn| txn.repair_references(id(&dir), 1).unwrap());
+        pool.check(&["wrong-references"]);
+        assert!(!dir.exists());
+    });
+}
+
+#[test]
+fn privileged_a_lost_record_of_a_layer_is_made_again() {
+    with_and_without_daemon("a_lost_record_of_a_layer_is_made_again", |mut pool| {
+        let layer = pool.layer("active");
+        // Only the records of a pool that nobody serves: a start would take the directory for an orphan.
+        pool.daemon = None;
+        delete(pool.site.root(), Column::Layers, &id(&layer).get().to_be_bytes());
+        pool.check(&["missing-layer", "orphan-directory"]);
+    });
+}
+
+#[test]
+fn privileged_wrong_entries_of_children_are_corrected() {
+    with_and_without_daemon("wrong_entries_of_children_are_corrected", |mut pool| {
+        pool.change(|txn| txn.repair_child(4711, 4712, true));
+        pool.check(&["stale-child"]);
+    });
+    with_and_without_daemon("wrong_entries_of_children_are_corrected", |mut pool| {
+        // Numbers are given in order: the base is 1, what is on it 2.
+        pool.change(|txn| txn.repair_child(1, 2, false));
+        pool.check(&["missing-child"]);
+    });
+}
+
+#[test]
+fn privileged_a_lost_parent_takes_what_is_on_it_out_of_use_and_sets_it_aside() {
+    with_and_without_daemon("a_lost_parent_takes_what_is_on_it_out_of_use_and_sets_it_aside", |mut pool| {
+        pool.change(|txn| _ = txn.drop_damaged(&key("middle")).unwrap());
+        for key in ["middle", "active", "view"] {
+            pool.history.state.remove(key);
+        }
+        let problems: &[&str] = match pool.daemon {
+            // The start has set aside the layer, which no record names.
+            Some(_) => &["missing-parent"],
+            None => &["missing-parent", "orphan-directory"],
+        };
+        pool.check(problems);
+        let aside: BTreeSet<String> = ["in the middle", "active on the middle"].map(String::from).into();
+        assert_eq!(pool.set_aside(), aside);
+    });
+}
+
+#[test]
+fn privileged_a_wrong_list_of_parent_layers_is_corrected() {
+    with_and_without_daemon("a_wrong_list_of_parent_layers_is_corrected", |mut pool| {
+        // One more element of the repeated field 6, as protobuf encodes it.
+        pool.change_record("active", |record| record.extend([0x30, 0x63]));
+        pool.check(&["wrong-parent-layers"]);
+    });
+}
+
+#[test]
+fn privileged_a_record_that_cannot_be_read_is_reported_and_kept() {
+    if !is_root("a_record_that_cannot_be_read_is_reported_and_kept") {
+        return;
+    }
+    let mut pool = Pool::with_daemon(false);
+    pool.change_record("garbage", |record| record.extend(b"\xff\xff\xff"));
+    for repair in [false, true, false] {
+        let problems = pool.site.fsck(repair);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("unreadable-record"), "{problems:?}");
+    }
+    // All others can be used.
+    let daemon = pool.site.start();
+    let client = Client::new(&daemon);
+    assert_eq!(upperdir(&client.stat("active").unwrap()).unwrap().file_name().unwrap(), "fs");
+    client.prepare("new", "middle").unwrap();
+    client.remove("new").unwrap();
+}
+
+fn delete(root: &Path, column: Column, key: &[u8]) {
+    let store = Store::open(root.join("meta"), Durability::Synced).unwrap();
+    let mut txn = store.write().unwrap();
+    txn.delete(column, key.to_vec());
+    txn.commit().unwrap();
+}

@@ -1,0 +1,162 @@
+//! A power cut: what was only in memory is gone. Every record that was answered is there, and every layer whose data was
+//! synced, by who wrote it or by the daemon where it is set to.
+
+mod common;
+
+use std::fs::File;
+
+use common::client::{Client, UPPERDIR_SETTING, upperdir};
+use common::daemon::{Daemon, Site};
+use common::filesystem::{FileSystem, privileged};
+use common::history::{History, Op, State, check_pool, found};
+use common::random::Random;
+
+const SIZE: u64 = 320 << 20;
+const CUTS: usize = 8;
+
+/// The file systems with a journal that can be shut down without writing it.
+fn journalled() -> [FileSystem; 2] {
+    [FileSystem::ext4(SIZE), FileSystem::xfs(SIZE, &[])]
+}
+
+fn site(filesystem: &FileSystem, settings: &str) -> Site {
+    Site::with_settings(&format!("{UPPERDIR_SETTING}{settings}")).with_root(&filesystem.path().join("pool"))
+}
+
+/// Cuts the power, and starts a daemon on what reached the disk.
+fn cut_power(filesystem: &FileSystem, site: &Site, daemon: Daemon) -> Daemon {
+    filesystem.cut_power();
+    daemon.kill();
+    filesystem.restore_power();
+    site.start()
+}
+
+/// Operations whose number and kind differ each time.
+fn operations(random: &mut Random, round: usize, sync: bool) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for number in 0..1 + random.below(12) {
+        let name = format!("{round}.{number}");
+        let parent = if number == 0 { String::new() } else { format!("{round}.{}", number - 1) };
+        ops.extend([Op::prepare("key", &parent), Op::write("key", &name)]);
+        if sync {
+            ops.push(Op::Sync { key: "key".into() });
+        }
+        ops.push(Op::commit(&name, "key", ""));
+        if random.below(3) == 0 {
+            ops.push(Op::label(&name, "labelled"));
+        }
+    }
+    ops
+}
+
+#[test]
+fn privileged_committed_layers_survive_a_power_cut_where_the_daemon_syncs_them() {
+    privileged("committed_layers_survive_a_power_cut_where_the_daemon_syncs_them", || {
+        survive("[durability]\nsync_layers_on_commit = true\n", false);
+    });
+}
+
+#[test]
+fn privileged_committed_layers_survive_a_power_cut_where_their_writer_syncs_them() {
+    privileged("committed_layers_survive_a_power_cut_where_their_writer_syncs_them", || survive("", true));
+}
+
+fn survive(settings: &str, writer_syncs: bool) {
+    let mut random = Random::new();
+    for filesystem in journalled() {
+        eprintln!("{}", filesystem.kind());
+        let site = site(&filesystem, settings);
+        let (mut daemon, mut history) = (site.start(), History::default());
+        for round in 0..CUTS {
+            let client = Client::new(&daemon);
+            for op in operations(&mut random, round, writer_syncs) {
+                history.run(&client, &op).unwrap();
+            }
+            daemon = cut_power(&filesystem, &site, daemon);
+            history.settle(&found(&check_pool(&site, &Client::new(&daemon))));
+        }
+    }
+}
+
+/// Nobody syncs: files may be empty or missing, but no record and no directory is.
+#[test]
+fn privileged_every_answered_snapshot_can_be_used_after_a_power_cut() {
+    privileged("every_answered_snapshot_can_be_used_after_a_power_cut", || {
+        let mut random = Random::new();
+        for filesystem in journalled() {
+            eprintln!("{}", filesystem.kind());
+            let site = site(&filesystem, "");
+            let (mut daemon, mut history) = (site.start(), History::default());
+            for round in 0..CUTS {
+                let client = Client::new(&daemon);
+                for op in operations(&mut random, round, false) {
+                    history.run(&client, &op).unwrap();
+                }
+                let active = format!("active {round}");
+                history.run(&client, &Op::prepare(&active, &format!("{round}.0"))).unwrap();
+                daemon = cut_power(&filesystem, &site, daemon);
+                let client = Client::new(&daemon);
+                let without_content = |state: &State| -> State {
+                    let mut state = state.clone();
+                    state.values_mut().for_each(|snapshot| snapshot.content = None);
+                    state
+                };
+                let all = check_pool(&site, &client);
+                history.state = without_content(&history.state);
+                history.settle(&without_content(&found(&all)));
+                for key in [&active, &format!("{round}.0")] {
+                    File::open(upperdir(&client.stat(key).unwrap()).unwrap()).unwrap();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn privileged_removed_layers_stay_removed_after_a_power_cut() {
+    privileged("removed_layers_stay_removed_after_a_power_cut", || {
+        for filesystem in journalled() {
+            let site = site(&filesystem, "[durability]\nsync_layers_on_commit = true\n");
+            let (mut daemon, mut history) = (site.start(), History::default());
+            let client = Client::new(&daemon);
+            for round in 0..3 {
+                for op in
+                    [Op::prepare("key", ""), Op::write("key", "x"), Op::commit(&format!("base {round}"), "key", "")]
+                {
+                    history.run(&client, &op).unwrap();
+                }
+            }
+            for op in [Op::remove("base 0"), Op::Cleanup, Op::remove("base 1")] {
+                history.run(&client, &op).unwrap();
+            }
+            daemon = cut_power(&filesystem, &site, daemon);
+            history.settle(&found(&check_pool(&site, &Client::new(&daemon))));
+            assert!(daemon.stop().success());
+        }
+    });
+}
+
+#[test]
+fn privileged_a_daemon_whose_disk_fails_refuses_writes_and_answers_reads() {
+    privileged("a_daemon_whose_disk_fails_refuses_writes_and_answers_reads", || {
+        for filesystem in journalled() {
+            let site = site(&filesystem, "");
+            let (daemon, mut history) = (site.start(), History::default());
+            let client = Client::new(&daemon);
+            for op in operations(&mut Random::new(), 0, true) {
+                history.run(&client, &op).unwrap();
+            }
+            filesystem.cut_power();
+            for _ in 0..3 {
+                let status = client.update("0.0", &[("a", "b")], &["labels.a"]).unwrap_err();
+                let codes = [tonic::Code::Internal, tonic::Code::Unavailable];
+                assert!(codes.contains(&status.code()), "{status}");
+                assert_eq!(client.stat("0.0").unwrap().name, "0.0");
+            }
+            daemon.kill();
+            filesystem.restore_power();
+            let daemon = site.start();
+            history.settle(&found(&check_pool(&site, &Client::new(&daemon))));
+        }
+    });
+}
