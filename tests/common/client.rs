@@ -51,6 +51,11 @@ impl Client {
         answer.expect("no answer").map(Response::into_inner)
     }
 
+    /// Waits for anything else that has to do with the service, such as the next message of a stream.
+    pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async { tokio::time::timeout(LIMIT, work).await }).expect("no answer")
+    }
+
     pub fn prepare(&self, key: &str, parent: &str) -> Answer<Vec<Mount>> {
         self.prepare_with(key, parent, &[])
     }

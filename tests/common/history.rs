@@ -66,6 +66,10 @@ impl Op {
         Op::Write { key: key.into(), content: content.into() }
     }
 
+    pub fn sync(key: &str) -> Op {
+        Op::Sync { key: key.into() }
+    }
+
     pub fn commit(name: &str, key: &str, parent: &str) -> Op {
         Op::Commit { name: name.into(), key: key.into(), parent: parent.into() }
     }
