@@ -122,6 +122,8 @@ impl App {
             telemetry::serve_metrics(address)?;
             tokio::spawn(telemetry::report_pool(self.snapshotter.clone()));
         }
+        // Before anybody can connect: until then a signal ends the process at once.
+        let signalled = stop_signal();
         let (plugin, api) = self.listeners()?;
         let stop = CancellationToken::new();
         let servers = Servers::new(self.snapshotter.clone(), self.host.clone());
@@ -135,7 +137,7 @@ impl App {
         );
         let stopper = stop.clone();
         tokio::spawn(async move {
-            wait_for_signal().await;
+            signalled.await;
             // Before the servers end, which may be at once.
             notify(&[NotifyState::Stopping]);
             stopper.cancel();
@@ -236,15 +238,18 @@ fn inherited_sockets() -> Vec<(String, OwnedFd)> {
     }
 }
 
-async fn wait_for_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without a handler the default action of the signal ends the process.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Catches SIGTERM and SIGINT from now on; what is returned ends when one has come.
+fn stop_signal() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            // Without a handler the default action of the signal ends the process.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

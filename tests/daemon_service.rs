@@ -78,8 +78,8 @@ fn privileged_sockets_of_systemd_are_taken_over_and_left_in_place() {
     rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
     let daemon = site.spawn(|command| {
         command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "plugin");
-        // The shell knows its process number, and keeps it when it executes the daemon.
-        let daemon = std::mem::replace(command, std::process::Command::new("/bin/sh"));
+        // bash, because other shells redirect single digits only. It knows its process number, and keeps it when it executes the daemon.
+        let daemon = std::mem::replace(command, std::process::Command::new("/bin/bash"));
         let script = format!("export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&{fd}");
         command.arg("-c").arg(script).arg(daemon.get_program()).args(daemon.get_args());
         command.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -16,7 +16,7 @@ use crate::config::Config;
 /// Where the configuration is when no other file is named.
 const DEFAULT_CONFIG: &str = "/etc/leasehold/config.toml";
 
-/// containerd snapshotter with leases, in one daemon.
+/// containerd snapshotter in one daemon.
 #[derive(Debug, Parser)]
 #[command(name = "leasehold", version, disable_help_subcommand = true)]
 struct Cli {

@@ -41,11 +41,11 @@ impl Metadata {
     pub fn snapshots(&self, after: Option<&SnapshotKey>, limit: usize) -> Result<Page> {
         let after = after.map(schema::snapshot);
         let entries = self.store.page(Column::Snapshots, schema::PLUGIN_SNAPSHOTS, after.as_deref(), limit)?;
-        let snapshots = entries
-            .iter()
-            .map(|(key, value)| Ok((schema::parse_snapshot(key)?, Snapshot::decode(value)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let next = if snapshots.len() < limit { None } else { snapshots.last().map(|(key, _)| key.clone()) };
+        let snapshots = entries.iter().filter_map(|(key, value)| readable(key, value)).collect();
+        let next = match entries.last() {
+            Some((key, _)) if entries.len() == limit => Some(schema::parse_snapshot(key)?),
+            _ => None,
+        };
         Ok(Page { snapshots, next })
     }
 
@@ -154,6 +154,17 @@ impl Transaction<'_> {
     /// Those of the store.
     pub fn layer(&self, id: LayerId) -> Result<Option<Layer>> {
         self.txn.get(Column::Layers, &schema::layer(id))?.as_deref().map(Layer::decode).transpose()
+    }
+}
+
+/// Decodes an entry of a listing. One that is damaged must not hide all others from containerd's collector.
+fn readable(key: &[u8], value: &[u8]) -> Option<(SnapshotKey, Snapshot)> {
+    match schema::parse_snapshot(key).and_then(|key| Ok((key, Snapshot::decode(value)?))) {
+        Ok(entry) => Some(entry),
+        Err(err) => {
+            tracing::error!(error = %err, key = %key.escape_ascii(), "a snapshot cannot be listed; see leasehold fsck");
+            None
+        }
     }
 }
 

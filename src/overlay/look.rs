@@ -43,6 +43,19 @@ impl LayerDirs {
         Ok(is_dir(&self.layers, &format!("{id}/fs"))? && (!active || is_dir(&self.layers, &format!("{id}/work"))?))
     }
 
+    /// Moves a layer from the trash back to `l`. `false` when `l` has one of that number, and both stay.
+    ///
+    /// # Errors
+    /// [`Error::Fs`] and [`Error::NoSpace`].
+    pub fn bring_back(&self, id: LayerId) -> Result<bool> {
+        let name = id.to_string();
+        match self.rename(&self.trash, &name, &self.layers, &name) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(err) => Err(Error::fs(FsOp::Rename, &self.trash.path().join(&name))(err)),
+        }
+    }
+
     /// Whether something was written into a layer. Lists one directory.
     ///
     /// # Errors

@@ -163,13 +163,18 @@ impl Shared {
 
     /// Deletes a layer's directory, wherever the removal left it; false when it has to be tried again.
     fn delete(&self, layer: LayerId) -> bool {
-        let result = self.dirs.move_to_trash(layer).and_then(|_| {
-            failpoint::hit("reclaim: before deleting");
-            self.dirs.reclaim(layer)
+        let result = self.metadata.is_trash(layer).and_then(|is_trash| {
+            // The last look before data is gone: only a record in trash says that it may go.
+            if is_trash {
+                self.dirs.move_to_trash(layer)?;
+                failpoint::hit("reclaim: before deleting");
+                self.dirs.reclaim(layer)?;
+            }
+            Ok(())
         });
         failpoint::hit("reclaim: deleted");
         match result {
-            Ok(_) => true,
+            Ok(()) => true,
             Err(err) => {
                 tracing::warn!(%layer, error = %Chain(&err), "a removed layer cannot be deleted yet");
                 false

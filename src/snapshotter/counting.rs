@@ -71,7 +71,7 @@ impl Shared {
                 return;
             }
             match self.count(layer) {
-                Ok(_) | Err(Error::Suspended(_) | Error::NoSpace { .. }) => {}
+                Ok(_) => {}
                 Err(err) => tracing::warn!(%layer, error = %Chain(&err), "usage of a layer cannot be counted"),
             }
         }
@@ -89,11 +89,18 @@ impl Shared {
         }
         let counted = overlay::disk_usage(Path::new(&self.layout.upperdir(layer)))?;
         let usage = Usage { size: counted.size, inodes: counted.inodes };
+        match self.store(layer, usage) {
+            // Counted again another time; reads go on while writes do not.
+            Ok(()) | Err(Error::Suspended(_) | Error::NoSpace { .. }) => Ok(usage),
+            Err(err) => Err(err),
+        }
+    }
+
+    fn store(&self, layer: LayerId, usage: Usage) -> Result<()> {
         let mut txn = self.metadata.write(SystemTime::now())?;
         txn.set_usage(layer, usage)?;
         crate::failpoint::hit("count: before the record");
         // Lost in a power cut, it is counted again.
-        txn.commit_unsynced()?;
-        Ok(usage)
+        txn.commit_unsynced()
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn recover(metadata: &Metadata, dirs: &LayerDirs) -> Result<RecoveryR
         failpoint::hit("recover: unfinished directory deleted");
         report.unfinished += 1;
     }
-    let on_disk = known(dirs.list_layers()?);
+    let mut on_disk = known(dirs.list_layers()?);
     let in_trash = known(dirs.list_trash()?);
     if let Some(highest) = on_disk.iter().chain(&in_trash).max() {
         metadata.reserve_layer(*highest);
@@ -46,7 +46,8 @@ pub(super) fn recover(metadata: &Metadata, dirs: &LayerDirs) -> Result<RecoveryR
         on_disk.iter().filter(|id| !records.contains(id) && !trash.contains(id)).copied().collect();
     set_aside_written(dirs, &mut orphans, &mut report)?;
     report.orphans = orphans.len();
-    let unrecorded = in_trash.iter().filter(|id| !trash.contains(id)).copied();
+    bring_back(dirs, &in_trash, &mut on_disk, &records, &trash)?;
+    let unrecorded = in_trash.iter().filter(|id| !trash.contains(id) && !records.contains(id)).copied();
     let new_trash: Vec<LayerId> = orphans.iter().copied().chain(unrecorded).collect();
     record_trash(metadata, &new_trash)?;
     failpoint::hit("recover: orphans recorded");
@@ -76,6 +77,23 @@ fn set_aside_written(dirs: &LayerDirs, orphans: &mut Vec<LayerId>, report: &mut 
         }
     }
     *orphans = empty;
+    Ok(())
+}
+
+/// Takes layers out of the trash that a record names: their removal was not kept, only their move.
+fn bring_back(
+    dirs: &LayerDirs,
+    in_trash: &[LayerId],
+    on_disk: &mut Vec<LayerId>,
+    records: &HashSet<LayerId>,
+    trash: &HashSet<LayerId>,
+) -> Result<()> {
+    for id in in_trash.iter().filter(|id| records.contains(id) && !trash.contains(id)) {
+        if dirs.bring_back(*id)? {
+            tracing::warn!(layer = %id, "a layer in the trash has a record; taken out again");
+            on_disk.push(*id);
+        }
+    }
     Ok(())
 }
 

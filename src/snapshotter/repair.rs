@@ -49,7 +49,13 @@ impl Check<'_> {
     /// Repairs in place and notes in the report what was done. Returns what is to be reclaimed.
     fn repair_all(&self, report: &mut FsckReport) -> Vec<LayerId> {
         let mut trash = Vec::new();
+        // What cannot be read may name anything, so nothing that looks unnamed is given up.
+        let unreadable = report.problems.iter().any(|one| matches!(one.kind, ProblemKind::UnreadableRecord(_)));
         for problem in &mut report.problems {
+            let given_up = matches!(problem.kind, ProblemKind::WrongReferences { .. } | ProblemKind::StaleChild(..));
+            if unreadable && given_up {
+                continue;
+            }
             problem.repair = match self.repair(&problem.kind, &mut trash) {
                 Ok(done) => done,
                 Err(err) => Some(format!("failed: {}", Chain(&err))),
@@ -80,7 +86,12 @@ impl Check<'_> {
             }
             ProblemKind::OrphanTrash(id) => {
                 let mut txn = self.metadata.write(SystemTime::now())?;
-                txn.trash_orphan(*id)?;
+                if !txn.trash_orphan(*id)? {
+                    drop(txn);
+                    // A record names it: its removal was not kept, only its move.
+                    let back = self.dirs.bring_back(*id)?;
+                    return Ok(back.then(|| "taken out of the trash, because a record names it".into()));
+                }
                 txn.commit()?;
                 trash.push(*id);
                 "recorded as trash".into()
@@ -105,11 +116,17 @@ impl Check<'_> {
                 }
                 txn.repair_references(*layer, *counted)?;
                 txn.commit()?;
-                if *counted == 0 {
-                    self.dirs.move_to_trash(*layer)?;
-                    trash.push(*layer);
+                if *counted > 0 {
+                    return Ok(Some("counted again".into()));
                 }
-                "counted again".into()
+                if self.dirs.has_content(*layer)? {
+                    // The record says trash, and finds nothing there.
+                    self.dirs.set_aside(*layer)?;
+                    return Ok(Some("set aside, because something is in it and nothing names it".into()));
+                }
+                self.dirs.move_to_trash(*layer)?;
+                trash.push(*layer);
+                "moved to trash, because nothing names it".into()
             }
             ProblemKind::MissingParent(key) => format!("dropped: {}", self.drop_tree(key)?.join(", ")),
             ProblemKind::WrongParentLayers(key) => {

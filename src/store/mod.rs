@@ -12,7 +12,7 @@ mod read;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 pub use columns::Column;
@@ -65,7 +65,7 @@ impl Store {
     /// [`Error::Pool`] with what to do when another process has it open, it is corrupted, or it was written by a
     /// newer version.
     pub fn open(path: PathBuf, durability: Durability) -> Result<Store> {
-        let handle = open::open(&path)?;
+        let handle = open::open(&path, open::Missing::Create)?;
         Ok(Store {
             path,
             durability,
@@ -152,9 +152,8 @@ impl Store {
     /// Records that a write failed, so that nothing is built on what may not be on disk.
     fn suspend(&self, op: &'static str, err: rocksdb::Error) -> Error {
         let no_space = open::is_no_space(&err);
-        if let Ok(mut suspended) = self.suspended.lock()
-            && suspended.is_none()
-        {
+        let mut suspended = self.suspension();
+        if suspended.is_none() {
             tracing::error!(error = %err, op, "metadata database failed; writes are suspended until it was reopened");
             *suspended = Some(Suspension {
                 cause: format!("{op}: {err}"),
@@ -162,6 +161,7 @@ impl Store {
                 next_attempt: Instant::now() + REOPEN_PAUSE,
             });
         }
+        drop(suspended);
         if no_space {
             Error::NoSpace { what: format!("metadata database: {op}"), source: Some(Box::new(err)) }
         } else {
@@ -171,23 +171,26 @@ impl Store {
 
     /// Returns at once unless writes are suspended; then tries to reopen, at most once a second.
     fn resume(&self) -> Result<()> {
-        let mut suspended = self.suspended.lock().map_err(|_| Error::Lost("a database user"))?;
-        let Some(suspension) = suspended.as_mut() else { return Ok(()) };
-        if Instant::now() < suspension.next_attempt {
-            return Err(suspension.error());
-        }
-        suspension.next_attempt = Instant::now() + REOPEN_PAUSE;
-        match self.reopen() {
-            Ok(()) => {
-                tracing::info!("metadata database reopened; writes go on");
-                *suspended = None;
-                Ok(())
+        {
+            let mut suspended = self.suspension();
+            let Some(suspension) = suspended.as_mut() else { return Ok(()) };
+            if Instant::now() < suspension.next_attempt {
+                return Err(suspension.error());
             }
-            Err(err) => {
-                suspension.cause = Chain(&err).to_string();
-                Err(suspension.error())
-            }
+            suspension.next_attempt = Instant::now() + REOPEN_PAUSE;
+            // Not held while reopening waits for those under way: one of them may be about to suspend writes, too.
         }
+        self.reopen()
+    }
+
+    fn suspension(&self) -> MutexGuard<'_, Option<Suspension>> {
+        // Each change is a single assignment, so it is whole even after a panic.
+        self.suspended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails while writes are suspended.
+    fn require_writable(&self) -> Result<()> {
+        self.suspension().as_ref().map_or(Ok(()), |suspension| Err(suspension.error()))
     }
 
     /// Closes and opens the database; what recovery replays is what is on disk.
@@ -198,13 +201,21 @@ impl Store {
         let mut db = self.db.write().map_err(|_| Error::Lost("a database user"))?;
         // RocksDB holds a lock on the directory: the old handle must go first.
         db.handle = None;
-        match open::open(&self.path) {
+        match open::open(&self.path, open::Missing::Refuse) {
             Ok(handle) => {
                 db.handle = Some(handle);
+                // While nobody uses the database: a failure after this is a new one.
+                *self.suspension() = None;
+                tracing::info!("metadata database reopened; writes go on");
                 Ok(())
             }
             Err(err) => {
                 db.handle = open::open_read_only(&self.path).ok();
+                let mut suspended = self.suspension();
+                if let Some(suspension) = suspended.as_mut() {
+                    suspension.cause = Chain(&err).to_string();
+                    return Err(suspension.error());
+                }
                 Err(err)
             }
         }

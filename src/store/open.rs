@@ -27,8 +27,23 @@ pub(super) fn exists(path: &Path) -> bool {
     path.join("CURRENT").exists()
 }
 
-pub(super) fn open(path: &Path) -> Result<DB> {
-    std::fs::create_dir_all(path).map_err(Error::fs(FsOp::CreateDir, path))?;
+/// What to do where there is no database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Make one.
+    Create,
+    /// Fail: there was one, and an empty one must not take its place.
+    Refuse,
+}
+
+pub(super) fn open(path: &Path, missing: Missing) -> Result<DB> {
+    match missing {
+        Missing::Create => std::fs::create_dir_all(path).map_err(Error::fs(FsOp::CreateDir, path))?,
+        Missing::Refuse if exists(path) => {}
+        Missing::Refuse => {
+            return Err(Error::Pool(format!("{}: the metadata database is gone", path.display())));
+        }
+    }
     refuse_unknown_columns(path)?;
     let (options, columns) = (database_options(), columns());
     let db = DB::open_cf_descriptors(&options, path, columns).map_err(|err| explain(path, err))?;

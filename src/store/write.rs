@@ -1,11 +1,11 @@
 //! The write transaction.
 
-use std::sync::MutexGuard;
+use std::sync::{MutexGuard, PoisonError};
 
 use rocksdb::{WriteBatch, WriteOptions};
 
 use super::{Column, Durability, Handle, Store, read};
-use crate::{Error, Result};
+use crate::Result;
 
 /// The one write transaction: reads see the latest state and its own writes.
 ///
@@ -29,8 +29,12 @@ struct Change {
 impl<'s> WriteTxn<'s> {
     pub(super) fn begin(store: &'s Store) -> Result<WriteTxn<'s>> {
         // The lock before the handle: one that waits must not keep the database from being reopened.
-        let serial = store.writer.lock().map_err(|_| Error::Lost("a write transaction"))?;
-        Ok(WriteTxn { store, handle: store.handle()?, serial, changes: Vec::new() })
+        // It guards no state of its own, so a panic of its last holder left nothing half-done.
+        let serial = store.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = store.handle()?;
+        // Whoever waited may have waited for a transaction that failed.
+        store.require_writable()?;
+        Ok(WriteTxn { store, handle, serial, changes: Vec::new() })
     }
 
     /// Reads one value, as this transaction left it.
