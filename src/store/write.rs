@@ -40,7 +40,7 @@ impl<'s> WriteTxn<'s> {
     /// Reads one value, as this transaction left it.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>> {
         match self.changes.iter().rev().find(|change| change.column == column && change.key == key) {
             Some(change) => Ok(change.value.clone()),
@@ -51,7 +51,7 @@ impl<'s> WriteTxn<'s> {
     /// Whether a key begins with `prefix`. Does not see this transaction's own writes.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub fn has_prefix(&self, column: Column, prefix: &[u8]) -> Result<bool> {
         read::has_prefix(self.handle.db()?, column, prefix)
     }
@@ -69,7 +69,7 @@ impl<'s> WriteTxn<'s> {
     /// Writes everything at once, and returns when it is as durable as the store was opened for.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::Database`] or [`Error::Suspended`]. Whether the changes survive is then open until
+    /// [`Error::NoSpace`](crate::Error::NoSpace), [`Error::Database`](crate::Error::Database) or [`Error::Suspended`](crate::Error::Suspended). Whether the changes survive is then open until
     /// the database was reopened.
     pub fn commit(self) -> Result<()> {
         let durability = self.store.durability;
