@@ -110,7 +110,11 @@ fn stanzas_hold_what_containerd_reads() {
     version = 3
 
     [plugins."io.containerd.cri.v1.images"]
+    image_pull_with_sync_fs = true
     snapshotter = "leasehold"
+
+    [plugins."io.containerd.service.v1.diff-service"]
+    sync_fs = true
 
     [[plugins."io.containerd.transfer.v1.local".unpack_config]]
     differ = "walking"
