@@ -61,10 +61,11 @@ fn make_snapshots(daemon: &Daemon) -> History {
 
 /// Writes records until one does not fit any more, and returns why. What was answered is in the history.
 fn write_until_full(client: &Client, history: &mut History) -> Status {
-    // Longer than the logs that the database has laid out.
-    for number in 0..20_000 {
-        let op = Op::label("base", &format!("{number} {}", "x".repeat(4000)));
-        if let Err(status) = history.run(client, &op) {
+    let mut random = Random::new();
+    // Each label makes the record longer, so that it is soon too long for what the database has in reserve.
+    for number in 0..1000 {
+        let value: String = (0..200).map(|_| format!("{:016x}", random.next())).collect();
+        if let Err(status) = history.run(client, &Op::label("base", &format!("l{number}"), &value)) {
             return status;
         }
     }

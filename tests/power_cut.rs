@@ -41,7 +41,7 @@ fn operations(random: &mut Random, round: usize, sync: bool) -> Vec<Op> {
         }
         ops.push(Op::commit(&name, "key", ""));
         if random.below(3) == 0 {
-            ops.push(Op::label(&name, "labelled"));
+            ops.push(Op::label(&name, "label", "value"));
         }
     }
     ops

@@ -55,7 +55,7 @@ pub(super) fn update(request: api::UpdateSnapshotRequest) -> Result<(SnapshotKey
     Ok((key, label_update(request.update_mask, info.labels)?))
 }
 
-fn label_update(mask: Option<FieldMask>, mut sent: BTreeMap<String, String>) -> Result<LabelUpdate> {
+fn label_update(mask: Option<FieldMask>, sent: BTreeMap<String, String>) -> Result<LabelUpdate> {
     let paths = mask.map(|mask| mask.paths).unwrap_or_default();
     if paths.is_empty() || paths.iter().any(|path| path == "labels") {
         check_paths(&paths)?;
@@ -64,7 +64,7 @@ fn label_update(mask: Option<FieldMask>, mut sent: BTreeMap<String, String>) -> 
     check_paths(&paths)?;
     let changes = paths.iter().filter_map(|path| path.strip_prefix("labels."));
     Ok(LabelUpdate::Merge(
-        changes.map(|label| (label.to_owned(), sent.remove(label).filter(|value| !value.is_empty()))).collect(),
+        changes.map(|label| (label.to_owned(), sent.get(label).filter(|value| !value.is_empty()).cloned())).collect(),
     ))
 }
 
@@ -100,6 +100,12 @@ mod tests {
             update_of(&["labels.b.c", "labels.gone", "labels.empty"]).unwrap(),
             LabelUpdate::Merge(vec![("b.c".into(), Some("2".into())), ("gone".into(), None), ("empty".into(), None)])
         );
+    }
+
+    #[test]
+    fn a_path_that_is_named_twice_says_the_same_twice() {
+        let a = ("a".to_owned(), Some("1".to_owned()));
+        assert_eq!(update_of(&["labels.a", "labels.a"]).unwrap(), LabelUpdate::Merge(vec![a.clone(), a]));
     }
 
     #[test]

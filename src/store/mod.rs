@@ -165,7 +165,8 @@ impl Store {
         if no_space {
             Error::NoSpace { what: format!("metadata database: {op}"), source: Some(Box::new(err)) }
         } else {
-            Error::Database { op, source: Box::new(err) }
+            // Unavailable, not internal: the same call may succeed once the database was reopened.
+            Error::Suspended(format!("{op}: {err}"))
         }
     }
 

@@ -37,7 +37,8 @@ impl Client {
 
     /// Connects to a socket, behind which the daemon may be dying.
     pub fn connect(socket: &Path) -> Result<Client, tonic::transport::Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // A thread of its own looks after the connection between calls: it hears that the daemon stops.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let channel = runtime.block_on(leasehold::grpc::client(socket))?;
         Ok(Client { runtime, snapshots: SnapshotsClient::new(channel) })
     }

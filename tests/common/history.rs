@@ -44,6 +44,7 @@ pub enum Op {
     },
     Label {
         key: String,
+        label: String,
         value: String,
     },
     Remove {
@@ -74,8 +75,8 @@ impl Op {
         Op::Commit { name: name.into(), key: key.into(), parent: parent.into() }
     }
 
-    pub fn label(key: &str, value: &str) -> Op {
-        Op::Label { key: key.into(), value: value.into() }
+    pub fn label(key: &str, label: &str, value: &str) -> Op {
+        Op::Label { key: key.into(), label: label.into(), value: value.into() }
     }
 
     pub fn remove(key: &str) -> Op {
@@ -142,7 +143,9 @@ fn after(state: &State, op: &Op) -> State {
             }
             state.insert(name.clone(), snapshot);
         }
-        Op::Label { key, value } => drop(state.get_mut(key).unwrap().labels.insert("label".into(), value.clone())),
+        Op::Label { key, label, value } => {
+            state.get_mut(key).unwrap().labels.insert(label.clone(), value.clone());
+        }
         Op::Remove { key } => drop(state.remove(key)),
         Op::Sync { .. } | Op::List | Op::Cleanup => {}
     }
@@ -169,7 +172,9 @@ fn carry_out(client: &Client, op: &Op) -> Result<(), Status> {
             Ok(())
         }
         Op::Commit { name, key, parent } => client.commit_with(name, key, parent, &[]),
-        Op::Label { key, value } => client.update(key, &[("label", value)], &["labels.label"]).map(drop),
+        Op::Label { key, label, value } => {
+            client.update(key, &[(label, value)], &[&format!("labels.{label}")]).map(drop)
+        }
         Op::Remove { key } => client.remove(key),
         Op::List => client.list(&[]).map(drop),
         Op::Cleanup => client.cleanup(),

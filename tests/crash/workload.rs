@@ -28,7 +28,7 @@ fn operations() -> Vec<Op> {
         Op::write("two", "on the base"),
         Op::view("view", "base"),
         Op::view("empty view", ""),
-        Op::label("base", "changed"),
+        Op::label("base", "label", "changed"),
         Op::commit("second", "two", ""),
         Op::prepare("three", ""),
         Op::write("three", "rebased"),

@@ -78,7 +78,7 @@ impl Worker {
                 let rebase = state[&key].parent.is_empty();
                 Op::Commit { name: new, key, parent: if rebase { parent(random) } else { String::new() } }
             }
-            8 => Op::Label { key: random.pick(&state.keys().collect::<Vec<_>>())?.to_string(), value: new },
+            8 => Op::label(random.pick(&state.keys().collect::<Vec<_>>())?, "label", &new),
             9 | 10 => {
                 let is_parent = |key: &String| state.values().any(|other| other.parent == *key);
                 let leaves: Vec<_> = state.keys().filter(|key| !is_parent(key)).collect();
