@@ -1,8 +1,6 @@
 //! A check beside requests takes nothing that is under way for a problem, and a repair touches none of it.
 
 mod common;
-#[path = "kill/worker.rs"]
-mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +9,7 @@ use common::daemon::Site;
 use common::history::{State, check_pool, found};
 use common::is_root;
 use common::random::Random;
-use worker::Worker;
+use common::worker::Worker;
 
 const CLIENTS: usize = 8;
 const CHECKS: usize = 400;

@@ -2,8 +2,6 @@
 //! again without a restart.
 
 mod common;
-#[path = "kill/worker.rs"]
-mod worker;
 
 use std::time::Duration;
 
@@ -13,8 +11,8 @@ use common::filesystem::{FileSystem, privileged};
 use common::history::{History, Op, State, check_pool, found};
 use common::random::Random;
 use common::wait_for;
+use common::worker::Worker;
 use tonic::{Code, Status};
-use worker::Worker;
 
 const SIZE: u64 = 192 << 20;
 /// How soon everything works again when there is space.

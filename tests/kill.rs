@@ -3,8 +3,6 @@
 //! `LEASEHOLD_SEED` repeats a run, as far as the kernel's scheduler does.
 
 mod common;
-#[path = "kill/worker.rs"]
-mod worker;
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +13,8 @@ use common::daemon::Site;
 use common::history::{State, check_pool, found};
 use common::is_root;
 use common::random::Random;
+use common::worker::Worker;
 use tonic::{Code, Status};
-use worker::Worker;
 
 const KILLS: usize = 200;
 const CLIENTS: usize = 8;

@@ -3,14 +3,22 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use common::client::{Client, UPPERDIR_SETTING};
 use common::daemon::{Daemon, Site};
 use common::filesystem::{FileSystem, privileged};
-use common::history::{History, Op, check_pool, found};
+use common::history::{History, Op, State, check_pool, found};
 use common::random::Random;
+use common::worker::Worker;
 
 const SIZE: u64 = 320 << 20;
 const CUTS: usize = 8;
+const CUTS_UNDER_LOAD: usize = 80;
+const CLIENTS: usize = 8;
+/// The longest time under load before a cut, in microseconds: most cuts come while the logs are still laid out.
+const LOAD: u64 = 100_000;
 
 /// The file systems with a journal that can be shut down without writing it.
 fn journalled() -> [FileSystem; 2] {
@@ -74,6 +82,43 @@ fn survive(settings: &str, writer_syncs: bool) {
             history.settle(&found(&check_pool(&site, &Client::new(&daemon))));
         }
     }
+}
+
+#[test]
+fn privileged_nothing_answered_is_lost_when_the_power_goes_under_load() {
+    privileged("nothing_answered_is_lost_when_the_power_goes_under_load", || {
+        let mut random = Random::new();
+        for filesystem in journalled() {
+            let site = site(&filesystem, "[durability]\nsync_layers_on_commit = true\n");
+            let mut workers: Vec<Worker> = (0..CLIENTS).map(|number| Worker::new(number, random.fork())).collect();
+            let mut daemon = site.start();
+            Client::new(&daemon).make_layer("base", "", "below all").unwrap();
+            for _ in 0..CUTS_UNDER_LOAD {
+                let cut = AtomicBool::new(false);
+                std::thread::scope(|scope| {
+                    for worker in &mut workers {
+                        let (client, cut) = (Client::new(&daemon), &cut);
+                        scope.spawn(move || worker.work_until(&client, cut));
+                    }
+                    // The moment of the cut is what varies here, not a state to wait for.
+                    std::thread::park_timeout(Duration::from_micros(random.below(LOAD)));
+                    cut.store(true, Ordering::SeqCst);
+                    filesystem.cut_power();
+                    daemon.kill();
+                });
+                filesystem.restore_power();
+                daemon = site.start();
+                let mut all = found(&check_pool(&site, &Client::new(&daemon)));
+                assert_eq!(all.remove("base").unwrap().content.as_deref(), Some("below all"));
+                for worker in &mut workers {
+                    worker.settle_after_power_cut(&mut all);
+                }
+                assert_eq!(all, State::new(), "nobody made these");
+            }
+            let answered: u64 = workers.iter().map(|worker| worker.answered).sum();
+            eprintln!("{}: {answered} answered calls", filesystem.kind());
+        }
+    });
 }
 
 /// Nobody syncs, so the layers themselves may be lost. That is found, and repaired by forgetting them.

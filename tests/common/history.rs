@@ -114,6 +114,20 @@ impl History {
         Ok(())
     }
 
+    /// Like [`settle`](Self::settle) after a power cut, in which files that nobody synced may be lost: what active
+    /// snapshots have now is what they have from now on.
+    pub fn settle_after_power_cut(&mut self, found: &State) {
+        let without_unsynced = |state: &State| -> State {
+            let mut state = state.clone();
+            state.values_mut().filter(|one| one.kind != Kind::Committed).for_each(|one| one.content = None);
+            state
+        };
+        self.state = without_unsynced(&self.state);
+        self.pending = self.pending.as_ref().map(without_unsynced);
+        self.settle(&without_unsynced(found));
+        self.state.clone_from(found);
+    }
+
     /// Finds out what became of the call under way; panics when the pool is neither as before it nor as after it.
     pub fn settle(&mut self, found: &State) {
         match self.pending.take() {

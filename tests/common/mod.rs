@@ -13,6 +13,7 @@ pub mod node;
 pub mod random;
 pub mod registry;
 pub mod tools;
+pub mod worker;
 
 use std::time::{Duration, Instant};
 

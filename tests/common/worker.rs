@@ -1,11 +1,13 @@
 //! One client of the load: makes, changes and removes snapshots of its own as fast as it is answered.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use leasehold::grpc::proto::containerd::services::snapshots::v1::Kind;
 use tonic::Status;
 
-use crate::common::client::Client;
-use crate::common::history::{History, Op, State};
-use crate::common::random::Random;
+use super::client::Client;
+use super::history::{History, Op, State};
+use super::random::Random;
 
 /// About how many snapshots one client keeps.
 const KEPT: usize = 12;
@@ -25,10 +27,21 @@ impl Worker {
 
     /// Finds out what became of its last call, and takes its own snapshots from all that were found.
     pub fn settle(&mut self, found: &mut State) {
+        let own = self.take_own(found);
+        self.history.settle(&own);
+    }
+
+    /// Like [`settle`](Self::settle), where files that nobody synced may be lost.
+    pub fn settle_after_power_cut(&mut self, found: &mut State) {
+        let own = self.take_own(found);
+        self.history.settle_after_power_cut(&own);
+    }
+
+    fn take_own(&self, found: &mut State) -> State {
         let prefix = format!("{}/", self.number);
         let (own, rest) = std::mem::take(found).into_iter().partition(|(key, _)| key.starts_with(&prefix));
         *found = rest;
-        self.history.settle(&own);
+        own
     }
 
     /// Works until the first failure, which must be an expected one.
@@ -39,6 +52,24 @@ impl Worker {
                 assert!(is_expected(&status), "{op:?}: {status}");
                 return;
             }
+            self.answered += 1;
+        }
+    }
+
+    /// Works until the power is cut. What is answered after that has no claim to be on the disk: a kernel that is told to
+    /// drop its journal while a sync is under way may answer it as if it had succeeded.
+    pub fn work_until(&mut self, client: &Client, cut: &AtomicBool) {
+        loop {
+            let op = self.next_op();
+            let before = self.history.state.clone();
+            let result = self.history.run(client, &op);
+            if cut.load(Ordering::SeqCst) {
+                if result.is_ok() {
+                    self.history.pending = Some(std::mem::replace(&mut self.history.state, before));
+                }
+                return;
+            }
+            result.unwrap_or_else(|status| panic!("{op:?}: {status}"));
             self.answered += 1;
         }
     }
