@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tracing::Span;
@@ -16,8 +17,37 @@ const LEASE: &str = "containerd-lease";
 
 /// Opens the span of a request, with the fields that an operator searches for.
 pub(super) fn span(method: &'static str, headers: &MetadataMap, key: &str) -> Span {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    tracing::info_span!("request", method, namespace = header(NAMESPACE), lease = header(LEASE), key)
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map_or("", shortened);
+    tracing::info_span!("request", method, namespace = header(NAMESPACE), lease = header(LEASE), key = shortened(key))
+}
+
+/// Returns the beginning of what a client sent, so that it cannot fill the logs.
+fn shortened(text: &str) -> &str {
+    const LIMIT: usize = 256;
+    text.char_indices().nth(LIMIT).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
+/// Keeps calls that walk trees or wait from taking all of the blocking pool: containerd's short calls must get through.
+#[derive(Clone)]
+pub(super) struct Slow(Arc<Semaphore>);
+
+impl Slow {
+    /// Lets a quarter of `threads` be slow at a time.
+    pub fn new(threads: usize) -> Slow {
+        Slow(Arc::new(Semaphore::new((threads / 4).max(1))))
+    }
+
+    /// Like [`blocking`], for work that may take long.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        snapshotter: &Arc<Snapshotter>,
+        method: &'static str,
+        span: Span,
+        work: impl FnOnce(&Snapshotter) -> Result<T> + Send + 'static,
+    ) -> Result<T, Status> {
+        let _turn = self.0.acquire().await.map_err(|_| Error::ShuttingDown)?;
+        blocking(snapshotter, method, span, work).await
+    }
 }
 
 /// Runs `work` on the blocking pool, in the request's span, and counts it.

@@ -102,12 +102,16 @@ impl Consistent<'_> {
         })
     }
 
-    /// Calls `visit` with every layer, in the order of their numbers.
+    /// Calls `visit` with every layer, in the order of their numbers. A record that cannot be decoded is passed as an
+    /// error, a key that is no number is logged and skipped.
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_layer(&self, mut visit: impl FnMut(LayerId, Layer) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Layers, &[], |key, value| visit(schema::parse_layer(key)?, Layer::decode(value)?))
+    pub fn each_layer(&self, mut visit: impl FnMut(LayerId, Result<Layer>) -> Result<()>) -> Result<()> {
+        self.txn.scan(Column::Layers, &[], |key, value| match numbered(key) {
+            Some(id) => visit(id, Layer::decode(value)),
+            None => Ok(()),
+        })
     }
 
     /// Calls `visit` with every parent's and child's number.
@@ -126,7 +130,7 @@ impl Consistent<'_> {
     /// # Errors
     /// Those of `visit`, and of the store.
     pub fn each_trash(&self, mut visit: impl FnMut(LayerId) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Trash, &[], |key, _| visit(schema::parse_layer(key)?))
+        self.txn.scan(Column::Trash, &[], |key, _| numbered(key).map_or(Ok(()), &mut visit))
     }
 }
 
@@ -166,6 +170,15 @@ fn readable(key: &[u8], value: &[u8]) -> Option<(SnapshotKey, Snapshot)> {
             None
         }
     }
+}
+
+/// Returns the number in the key of a layer's record. Without one nothing can be done about the record.
+fn numbered(key: &[u8]) -> Option<LayerId> {
+    schema::parse_layer(key)
+        .inspect_err(
+            |err| tracing::error!(error = %err, key = %key.escape_ascii(), "a record's key is damaged; skipped"),
+        )
+        .ok()
 }
 
 /// Names a snapshot in an error.
