@@ -61,11 +61,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     let snapshotter = snapshotter.clone();
     let result = tokio::task::spawn_blocking(move || {
         let _entered = span.entered();
-        let result = work(&snapshotter).map_err(Status::from);
-        if let Err(status) = &result {
-            log_failure(status);
-        }
-        result
+        work(&snapshotter).map_err(refuse)
     })
     .await
     .unwrap_or_else(|err| {
@@ -73,10 +69,41 @@ pub(super) async fn blocking<T: Send + 'static>(
         tracing::error!(error = %err, method, "request ended unexpectedly");
         Err(Error::Lost("a request").into())
     });
+    count(method, started, &result);
+    result
+}
+
+/// Runs `cached` on this thread, and only when it returns `None` `read` on the blocking pool: waking another thread
+/// costs more than a look into memory.
+pub(super) async fn from_memory<T: Send + 'static>(
+    snapshotter: &Arc<Snapshotter>,
+    method: &'static str,
+    span: Span,
+    cached: impl FnOnce(&Snapshotter) -> Result<Option<T>>,
+    read: impl FnOnce(&Snapshotter) -> Result<T> + Send + 'static,
+) -> Result<T, Status> {
+    let started = Instant::now();
+    let found = span.in_scope(|| cached(snapshotter).map_err(refuse));
+    match found.transpose() {
+        Some(result) => {
+            count(method, started, &result);
+            result
+        }
+        None => blocking(snapshotter, method, span, read).await,
+    }
+}
+
+/// Logs an error and encodes it.
+fn refuse(err: Error) -> Status {
+    let status = Status::from(err);
+    log_failure(&status);
+    status
+}
+
+fn count<T>(method: &'static str, started: Instant, result: &Result<T, Status>) {
     let code = result.as_ref().err().map_or(Code::Ok, Status::code);
     metrics::histogram!("leasehold_request_seconds", "method" => method, "code" => name(code))
         .record(started.elapsed().as_secs_f64());
-    result
 }
 
 /// What a client asked wrongly is for debugging; what failed here is for the operator.

@@ -21,7 +21,7 @@ use super::proto::containerd::services::snapshots::v1::{
     UpdateSnapshotRequest, UpdateSnapshotResponse, UsageRequest, UsageResponse, ViewSnapshotRequest,
     ViewSnapshotResponse,
 };
-use super::request::{Slow, blocking, span};
+use super::request::{Slow, blocking, from_memory, span};
 
 /// The service over one pool.
 pub(super) struct SnapshotsService {
@@ -102,9 +102,11 @@ impl Snapshots for SnapshotsService {
 
     async fn stat(&self, request: Request<StatSnapshotRequest>) -> Result<Response<StatSnapshotResponse>, Status> {
         let span = span("Stat", request.metadata(), &request.get_ref().key);
-        let key = request.into_inner().key;
-        let info =
-            blocking(&self.snapshotter, "Stat", span, move |snapshotter| snapshotter.stat(SnapshotKey::parse(key)?));
+        let key = SnapshotKey::parse(request.into_inner().key)?;
+        let info = from_memory(&self.snapshotter, "Stat", span, |snapshotter| snapshotter.stat_cached(&key), {
+            let key = key.clone();
+            move |snapshotter| snapshotter.stat(key)
+        });
         Ok(Response::new(StatSnapshotResponse { info: Some(convert::info(info.await?)) }))
     }
 

@@ -34,6 +34,15 @@ impl Metadata {
         found(key, self.store.get(Column::Snapshots, &schema::snapshot(key))?)
     }
 
+    /// Reads a snapshot if its record is in memory; `None` when that is not known without the disk.
+    ///
+    /// # Errors
+    /// As for [`snapshot`](Self::snapshot).
+    pub fn cached_snapshot(&self, key: &SnapshotKey) -> Result<Option<Snapshot>> {
+        let cached = self.store.get_cached(Column::Snapshots, &schema::snapshot(key))?;
+        cached.map(|bytes| found(key, bytes)).transpose()
+    }
+
     /// Reads up to `limit` snapshots after `after`. No state is kept between pages, so a slow reader holds nothing.
     ///
     /// # Errors
