@@ -444,6 +444,34 @@ fn privileged_a_check_makes_no_pool() {
     assert_eq!(fs::read_dir(site.root()).unwrap().count(), 0);
 }
 
+#[test]
+fn privileged_a_number_in_trash_is_not_given_to_a_new_layer() {
+    if !is_root("a_number_in_trash_is_not_given_to_a_new_layer") {
+        return;
+    }
+    let site = Site::with_settings(UPPERDIR_SETTING);
+    assert!(site.start().stop().success());
+    // As a crash leaves it: an orphan of the last number was recorded as trash and deleted, and not forgotten yet.
+    {
+        let meta = site.root().join("meta");
+        let stored = Store::open(meta.clone(), Durability::Synced).unwrap().get(Column::Meta, b"next_layer").unwrap();
+        let next = stored.map_or(1, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
+        let metadata = Metadata::open(meta, Durability::Synced).unwrap();
+        let mut txn = metadata.write(SystemTime::now()).unwrap();
+        // Many, so that some are still to be looked at when layers are made.
+        for number in next..next + 100_000 {
+            assert!(txn.trash_orphan(LayerId::new(number)).unwrap());
+        }
+        txn.commit().unwrap();
+    }
+    let daemon = site.start();
+    let client = Client::new(&daemon);
+    let layers: Vec<_> = (0..8).map(|n| upperdir_of_mounts(&client.prepare(&n.to_string(), "").unwrap())).collect();
+    client.cleanup().unwrap();
+    assert!(layers.iter().all(|layer| layer.is_dir()), "{layers:?}");
+    assert_eq!(site.fsck(false), Vec::<String>::new());
+}
+
 fn delete(root: &Path, column: Column, key: &[u8]) {
     let store = Store::open(root.join("meta"), Durability::Synced).unwrap();
     let mut txn = store.write().unwrap();

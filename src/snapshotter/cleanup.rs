@@ -215,8 +215,9 @@ impl Shared {
     /// Deletes a layer's directory, wherever the removal left it; false when it has to be tried again.
     fn delete(&self, layer: LayerId) -> bool {
         let result = self.metadata.is_trash(layer).and_then(|is_trash| {
-            // The last look before data is gone: only a record in trash says that it may go.
-            if is_trash {
+            // The last look before data is gone: only a record in trash says that it may go, and only when no other one
+            // says that it may not.
+            if is_trash && self.metadata.layer(layer)?.is_none() {
                 self.dirs.move_to_trash(layer)?;
                 failpoint::hit("reclaim: before deleting");
                 self.dirs.reclaim(layer)?;

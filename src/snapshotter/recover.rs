@@ -39,10 +39,12 @@ pub(super) fn recover(metadata: &Metadata, dirs: &LayerDirs) -> Result<RecoveryR
     }
     let mut on_disk = known(dirs.list_layers()?);
     let in_trash = known(dirs.list_trash()?);
-    if let Some(highest) = on_disk.iter().chain(&in_trash).max() {
+    let (records, trash) = recorded(metadata)?;
+    // Directories may have numbers that no committed record ever had, and so may records in trash: those of directories
+    // that an earlier start found. A new layer of such a number would be taken for trash.
+    if let Some(highest) = on_disk.iter().chain(&in_trash).chain(&records).chain(&trash).max() {
         metadata.reserve_layer(*highest);
     }
-    let (records, trash) = recorded(metadata)?;
 
     let mut orphans: Vec<LayerId> =
         on_disk.iter().filter(|id| !records.contains(id) && !trash.contains(id)).copied().collect();
