@@ -213,7 +213,8 @@ fn transfer(config: &Config, host: HostCapabilities) -> String {
     };
     format!(
         "
-# Pulls that containerd does itself: `ctr images pull`, nerdctl since its 2.3, and CRI since containerd 2.1.
+# Pulls that containerd does itself: `ctr images pull`, and nerdctl since its 2.3. CRI would do so, too, since
+# containerd 2.1; because of `image_pull_with_sync_fs` it pulls in its own way, and warns of that at start.
 [plugins.'io.containerd.transfer.v1.local']
 {unpacks}  # Without this entry, pulls fail with \"no unpack platforms defined\". `linux` means Linux on this machine's
   # architecture.
