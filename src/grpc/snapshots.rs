@@ -48,6 +48,7 @@ impl Snapshots for SnapshotsService {
                 key: SnapshotKey::parse(key)?,
                 parent: SnapshotKey::parse_parent(parent)?,
                 labels: convert::labels(labels)?,
+                lease: None,
             })
         });
         Ok(Response::new(PrepareSnapshotResponse { mounts: convert::mounts(mounts.await?) }))
@@ -62,6 +63,7 @@ impl Snapshots for SnapshotsService {
                 key: SnapshotKey::parse(key)?,
                 parent: SnapshotKey::parse_parent(parent)?,
                 labels: convert::labels(labels)?,
+                lease: None,
             })
         });
         Ok(Response::new(ViewSnapshotResponse { mounts: convert::mounts(mounts.await?) }))
@@ -85,6 +87,7 @@ impl Snapshots for SnapshotsService {
                 key: SnapshotKey::parse(key)?,
                 parent: SnapshotKey::parse_parent(parent)?,
                 labels: convert::labels(labels)?,
+                lease: None,
             })
         })
         .await
@@ -127,7 +130,7 @@ impl Snapshots for SnapshotsService {
         let parse = move |_: &Snapshotter| Filter::parse_all(&filters);
         let filter = blocking(&self.snapshotter, "List", span.clone(), parse).await?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(stream_pages(self.snapshotter.clone(), List::new(filter), span, sender));
+        tokio::spawn(stream_pages(self.snapshotter.clone(), List::new(crate::types::Scope::Plugin, filter), span, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 

@@ -4,7 +4,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use crate::types::{Labels, LayerId, SnapshotKey};
+mod lease;
+
+pub use lease::Lease;
+pub(super) use lease::{decode_namespace, encode_namespace};
+
+use crate::types::{Labels, LayerId, Scope, SnapshotKey};
 use crate::{Error, Result};
 
 /// Generated from `proto/leasehold/records/v1`.
@@ -102,7 +107,8 @@ impl Snapshot {
         .encode_to_vec()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot> {
+    /// Decodes the record of a snapshot of `scope`, which its parent is of as well.
+    pub(super) fn decode(scope: &Scope, bytes: &[u8]) -> Result<Snapshot> {
         let record = proto::Snapshot::decode(bytes).map_err(|err| malformed("snapshot", err))?;
         let kind = match record.kind() {
             proto::snapshot::Kind::View => Kind::View,
@@ -114,7 +120,7 @@ impl Snapshot {
             id: record.id,
             kind,
             layer: record.layer.map(LayerId::new),
-            parent: SnapshotKey::parse_parent(record.parent)?,
+            parent: SnapshotKey::parse_parent_in(scope.clone(), record.parent)?,
             parent_id: record.parent_id,
             parent_layers: record.parent_layers.into_iter().map(LayerId::new).collect(),
             labels: Labels::from_record(record.labels),
@@ -184,12 +190,12 @@ mod tests {
                 created_at: time(created),
                 updated_at: time(0),
             };
-            prop_assert_eq!(Snapshot::decode(&snapshot.encode()).unwrap(), snapshot);
+            prop_assert_eq!(Snapshot::decode(&Scope::Plugin, &snapshot.encode()).unwrap(), snapshot);
         }
 
         #[test]
         fn any_bytes_decode_or_fail(bytes: Vec<u8>) {
-            let _ = (Snapshot::decode(&bytes), Layer::decode(&bytes));
+            let _ = (Snapshot::decode(&Scope::Plugin, &bytes), Layer::decode(&bytes), Lease::decode(&bytes));
         }
     }
 }

@@ -114,7 +114,7 @@ impl Snapshotter {
     }
 
     /// Returns the records.
-    pub fn metadata(&self) -> &Metadata {
+    pub fn metadata(&self) -> &Arc<Metadata> {
         &self.metadata
     }
 

@@ -1,6 +1,6 @@
 //! Remove and Cleanup.
 
-use crate::types::SnapshotKey;
+use crate::types::{LeaseId, SnapshotKey};
 use crate::{Chain, Result, failpoint};
 
 use super::Snapshotter;
@@ -12,8 +12,17 @@ impl Snapshotter {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::HasChildren`](crate::Error::HasChildren).
     pub fn remove(&self, key: &SnapshotKey) -> Result<()> {
+        self.remove_from(key, None)
+    }
+
+    /// Like [`remove`](Self::remove), and the lease of the request no longer names the snapshot.
+    ///
+    /// # Errors
+    /// As for [`remove`](Self::remove).
+    pub fn remove_from(&self, key: &SnapshotKey, lease: Option<&LeaseId>) -> Result<()> {
         let mut txn = self.metadata.write(self.now())?;
         let removed = txn.remove(key)?;
+        txn.unlease_snapshot(key, lease)?;
         failpoint::hit("remove: before the record");
         if let Err(err) = txn.commit() {
             if let Some(id) = removed.trashed {

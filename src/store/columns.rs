@@ -13,11 +13,32 @@ pub enum Column {
     Layers,
     /// Backing directories to reclaim.
     Trash,
+    /// Leases by namespace and id.
+    Leases,
+    /// Lease to what it names.
+    Members,
+    /// What is named to the leases that name it.
+    Leased,
+    /// Leases by the time at which they end.
+    Expiry,
+    /// Namespaces by name.
+    Namespaces,
 }
 
 impl Column {
     /// Every column.
-    pub const ALL: [Column; 5] = [Column::Meta, Column::Snapshots, Column::Children, Column::Layers, Column::Trash];
+    pub const ALL: [Column; 10] = [
+        Column::Meta,
+        Column::Snapshots,
+        Column::Children,
+        Column::Layers,
+        Column::Trash,
+        Column::Leases,
+        Column::Members,
+        Column::Leased,
+        Column::Expiry,
+        Column::Namespaces,
+    ];
 
     /// Returns the column family's name on disk.
     pub const fn name(self) -> &'static str {
@@ -27,6 +48,11 @@ impl Column {
             Column::Children => "children",
             Column::Layers => "layers",
             Column::Trash => "trash",
+            Column::Leases => "leases",
+            Column::Members => "members",
+            Column::Leased => "leased",
+            Column::Expiry => "expiry",
+            Column::Namespaces => "namespaces",
         }
     }
 }
