@@ -12,7 +12,9 @@ mod error;
 #[doc(hidden)]
 pub mod failpoint;
 pub mod grpc;
+pub mod leases;
 pub mod metadata;
+pub mod namespaces;
 pub mod overlay;
 pub mod pool;
 pub mod snapshotter;
