@@ -126,7 +126,8 @@ impl App {
         let signalled = stop_signal();
         let (plugin, api) = self.listeners()?;
         let stop = CancellationToken::new();
-        let servers = Servers::new(self.snapshotter.clone(), self.host.clone());
+        let servers =
+            Servers::new(self.snapshotter.clone(), self.host.clone(), self.config.limits.max_concurrent_requests);
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));
         notify(&[NotifyState::Ready]);
@@ -135,12 +136,13 @@ impl App {
             api = %self.config.api.socket.display(),
             "serving"
         );
-        let stopper = stop.clone();
+        let (stopper, snapshotter) = (stop.clone(), self.snapshotter.clone());
         tokio::spawn(async move {
             signalled.await;
             // Before the servers end, which may be at once.
             notify(&[NotifyState::Stopping]);
             stopper.cancel();
+            snapshotter.release_waiting();
         });
         drain(serving, stop, self.config.daemon.shutdown_grace).await
     }

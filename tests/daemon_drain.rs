@@ -79,8 +79,8 @@ fn privileged_a_listing_that_nobody_reads_holds_up_the_end_for_the_grace_period_
 }
 
 #[test]
-fn privileged_a_cleanup_under_way_is_finished() {
-    if !is_root("a_cleanup_under_way_is_finished") {
+fn privileged_a_cleanup_under_way_does_not_hold_up_the_end() {
+    if !is_root("a_cleanup_under_way_does_not_hold_up_the_end") {
         return;
     }
     let site = Site::with_settings(&format!(
@@ -101,10 +101,8 @@ fn privileged_a_cleanup_under_way_is_finished() {
         // Some moment of the deletion.
         wait_for("the beginning of the deletion", LIMIT, || site.layer_dirs().is_empty());
         daemon.signal(Signal::TERM);
-        // Refused when it came too late, and finished when it did not.
-        if waiting.join().unwrap().is_ok() {
-            assert_eq!(site.trash_dirs(), Vec::<String>::new());
-        }
+        // Refused when it came too late, and answered when it did not: it does not hold up the end.
+        drop(waiting.join().unwrap());
     });
     ended_well(daemon);
     let daemon = site.start();

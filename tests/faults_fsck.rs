@@ -4,10 +4,11 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use common::client::{Client, UPPERDIR_SETTING, upperdir};
+use common::client::{Client, UPPERDIR_SETTING, upperdir, upperdir_of_mounts};
 use common::daemon::{Daemon, Site};
 use common::history::{History, Op, check_pool, found};
 use common::is_root;
@@ -353,6 +354,94 @@ fn privileged_a_record_that_cannot_be_read_is_reported_and_kept() {
     assert_eq!(upperdir(&client.stat("active").unwrap()).unwrap().file_name().unwrap(), "fs");
     client.prepare("new", "middle").unwrap();
     client.remove("new").unwrap();
+}
+
+#[test]
+fn privileged_a_layer_whose_record_cannot_be_read_is_reported_and_nothing_else_suffers() {
+    if !is_root("a_layer_whose_record_cannot_be_read_is_reported_and_nothing_else_suffers") {
+        return;
+    }
+    let mut pool = Pool::with_daemon(false);
+    let layer = LayerId::from_dir_name(pool.layer("other").file_name().unwrap().to_str().unwrap()).unwrap();
+    pool.change_offline(|meta| {
+        let store = Store::open(meta, Durability::Synced).unwrap();
+        let mut txn = store.write().unwrap();
+        txn.put(Column::Layers, layer.get().to_be_bytes().to_vec(), b"\xff\xff\xff".to_vec());
+        // A key that is no number cannot be helped, and must not be in the way.
+        txn.put(Column::Layers, b"no number".to_vec(), Vec::new());
+        txn.put(Column::Trash, b"no number".to_vec(), Vec::new());
+        txn.commit().unwrap();
+    });
+    for repair in [false, true, false] {
+        let problems = pool.site.fsck(repair);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("unreadable-record"), "{problems:?}");
+    }
+    let daemon = pool.site.start();
+    let client = Client::new(&daemon);
+    client.prepare("new", "middle").unwrap();
+    client.remove("new").unwrap();
+    client.cleanup().unwrap();
+    assert!(daemon.stop().success());
+    assert_eq!(fs::read_to_string(pool.layer("other").join("fs/file")).unwrap(), "on the base");
+}
+
+#[test]
+fn privileged_parents_in_a_circle_end_no_check() {
+    if !is_root("parents_in_a_circle_end_no_check") {
+        return;
+    }
+    // The number of "middle", then one that it does not have.
+    for parent_id in [2, 99] {
+        let mut pool = Pool::with_daemon(false);
+        // In a protobuf message the last value of a field counts: 4 is the parent's name, 5 its number.
+        pool.change_record("base", |record| record.extend(b"\x22\x06middle\x28".iter().chain(&[parent_id])));
+        assert!(!pool.site.fsck(false).is_empty());
+        pool.site.fsck(true);
+        let daemon = pool.site.start();
+        let client = Client::new(&daemon);
+        pool.site.fsck(true);
+        client.prepare("new", "").unwrap();
+        client.list(&[]).unwrap();
+    }
+}
+
+#[test]
+fn privileged_a_directory_made_again_has_the_owner_and_mode_it_had() {
+    if !is_root("a_directory_made_again_has_the_owner_and_mode_it_had") {
+        return;
+    }
+    let site = Site::with_settings(UPPERDIR_SETTING);
+    let daemon = site.start();
+    let client = Client::new(&daemon);
+    let base = upperdir_of_mounts(&client.prepare("base", "").unwrap());
+    chown(&base, Some(12), Some(34)).unwrap();
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o1750)).unwrap();
+    client.commit("parent", "base").unwrap();
+    let made = upperdir_of_mounts(&client.prepare("active", "parent").unwrap());
+    let attributes = |dir: &Path| fs::metadata(dir).map(|one| (one.uid(), one.gid(), one.mode())).unwrap();
+    let before = attributes(&made);
+    let lose = || fs::remove_dir_all(made.parent().unwrap()).unwrap();
+    lose();
+    assert_eq!(site.fsck(true).len(), 1);
+    assert_eq!(attributes(&made), before);
+    lose();
+    daemon.kill();
+    let _daemon = site.start();
+    assert_eq!(attributes(&made), before);
+}
+
+#[test]
+fn privileged_a_check_makes_no_pool() {
+    if !is_root("a_check_makes_no_pool") {
+        return;
+    }
+    let site = Site::new();
+    fs::create_dir_all(site.root()).unwrap();
+    let output = site.command().arg("fsck").output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no pool"), "{output:?}");
+    assert_eq!(fs::read_dir(site.root()).unwrap().count(), 0);
 }
 
 fn delete(root: &Path, column: Column, key: &[u8]) {

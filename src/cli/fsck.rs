@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::app::OpenPool;
 use crate::config::Config;
 use crate::grpc::proto::leasehold::admin::v1::{FsckRequest, FsckResponse};
+use crate::overlay::Layout;
 use crate::snapshotter::fsck_offline;
 
 use super::daemon::Daemon;
@@ -38,7 +39,9 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn without_daemon(config: &Config, repair: bool) -> anyhow::Result<FsckResponse> {
-    if !config.root.exists() {
+    let layout = Layout::new(&config.root)?;
+    // Opening a pool makes one where there is none, which is not what a check is for.
+    if !layout.meta().exists() && !layout.layers().exists() {
         anyhow::bail!("{}: there is no pool", config.root.display());
     }
     let pool = OpenPool::open(config)?;

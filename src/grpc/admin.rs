@@ -10,22 +10,23 @@ use crate::snapshotter::{FsckReport, Snapshotter};
 
 use super::proto::leasehold::admin::v1::admin_server::Admin;
 use super::proto::leasehold::admin::v1::{Feature, FsckRequest, FsckResponse, InfoRequest, InfoResponse, Problem};
-use super::request::{blocking, span};
+use super::request::{Slow, blocking, span};
 
 /// The service over one pool.
 pub(super) struct AdminService {
     snapshotter: Arc<Snapshotter>,
     features: Vec<Feature>,
+    slow: Slow,
 }
 
 impl AdminService {
-    pub fn new(snapshotter: Arc<Snapshotter>, host: &HostFeatures) -> AdminService {
+    pub fn new(snapshotter: Arc<Snapshotter>, host: &HostFeatures, slow: Slow) -> AdminService {
         let features = host
             .rows()
             .into_iter()
             .map(|(name, value, meaning)| Feature { name: name.into(), value, meaning: meaning.into() })
             .collect();
-        AdminService { snapshotter, features }
+        AdminService { snapshotter, features, slow }
     }
 }
 
@@ -56,8 +57,8 @@ impl Admin for AdminService {
     async fn fsck(&self, request: Request<FsckRequest>) -> Result<Response<FsckResponse>, Status> {
         let span = span("Fsck", request.metadata(), "");
         let repair = request.into_inner().repair;
-        let report = blocking(&self.snapshotter, "Fsck", span, move |snapshotter| snapshotter.fsck(repair)).await?;
-        Ok(Response::new(report.into()))
+        let report = self.slow.blocking(&self.snapshotter, "Fsck", span, move |snapshotter| snapshotter.fsck(repair));
+        Ok(Response::new(report.await?.into()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tracing::Span;
@@ -16,8 +17,37 @@ const LEASE: &str = "containerd-lease";
 
 /// Opens the span of a request, with the fields that an operator searches for.
 pub(super) fn span(method: &'static str, headers: &MetadataMap, key: &str) -> Span {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    tracing::info_span!("request", method, namespace = header(NAMESPACE), lease = header(LEASE), key)
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map_or("", shortened);
+    tracing::info_span!("request", method, namespace = header(NAMESPACE), lease = header(LEASE), key = shortened(key))
+}
+
+/// Returns the beginning of what a client sent, so that it cannot fill the logs.
+fn shortened(text: &str) -> &str {
+    const LIMIT: usize = 256;
+    text.char_indices().nth(LIMIT).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
+/// Keeps calls that walk trees or wait from taking all of the blocking pool: containerd's short calls must get through.
+#[derive(Clone)]
+pub(super) struct Slow(Arc<Semaphore>);
+
+impl Slow {
+    /// Lets a quarter of `threads` be slow at a time.
+    pub fn new(threads: usize) -> Slow {
+        Slow(Arc::new(Semaphore::new((threads / 4).max(1))))
+    }
+
+    /// Like [`blocking`], for work that may take long.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        snapshotter: &Arc<Snapshotter>,
+        method: &'static str,
+        span: Span,
+        work: impl FnOnce(&Snapshotter) -> Result<T> + Send + 'static,
+    ) -> Result<T, Status> {
+        let _turn = self.0.acquire().await.map_err(|_| Error::ShuttingDown)?;
+        blocking(snapshotter, method, span, work).await
+    }
 }
 
 /// Runs `work` on the blocking pool, in the request's span, and counts it.
@@ -31,11 +61,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     let snapshotter = snapshotter.clone();
     let result = tokio::task::spawn_blocking(move || {
         let _entered = span.entered();
-        let result = work(&snapshotter).map_err(Status::from);
-        if let Err(status) = &result {
-            log_failure(status);
-        }
-        result
+        work(&snapshotter).map_err(refuse)
     })
     .await
     .unwrap_or_else(|err| {
@@ -43,10 +69,41 @@ pub(super) async fn blocking<T: Send + 'static>(
         tracing::error!(error = %err, method, "request ended unexpectedly");
         Err(Error::Lost("a request").into())
     });
+    count(method, started, &result);
+    result
+}
+
+/// Runs `cached` on this thread, and only when it returns `None` `read` on the blocking pool: waking another thread
+/// costs more than a look into memory.
+pub(super) async fn from_memory<T: Send + 'static>(
+    snapshotter: &Arc<Snapshotter>,
+    method: &'static str,
+    span: Span,
+    cached: impl FnOnce(&Snapshotter) -> Result<Option<T>>,
+    read: impl FnOnce(&Snapshotter) -> Result<T> + Send + 'static,
+) -> Result<T, Status> {
+    let started = Instant::now();
+    let found = span.in_scope(|| cached(snapshotter).map_err(refuse));
+    match found.transpose() {
+        Some(result) => {
+            count(method, started, &result);
+            result
+        }
+        None => blocking(snapshotter, method, span, read).await,
+    }
+}
+
+/// Logs an error and encodes it.
+fn refuse(err: Error) -> Status {
+    let status = Status::from(err);
+    log_failure(&status);
+    status
+}
+
+fn count<T>(method: &'static str, started: Instant, result: &Result<T, Status>) {
     let code = result.as_ref().err().map_or(Code::Ok, Status::code);
     metrics::histogram!("leasehold_request_seconds", "method" => method, "code" => name(code))
         .record(started.elapsed().as_secs_f64());
-    result
 }
 
 /// What a client asked wrongly is for debugging; what failed here is for the operator.

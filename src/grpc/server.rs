@@ -21,6 +21,7 @@ use super::admin::AdminService;
 use super::peer::{Allowed, is_allowed};
 use super::proto::containerd::services::snapshots::v1::snapshots_server::SnapshotsServer;
 use super::proto::leasehold::admin::v1::admin_server::AdminServer;
+use super::request::Slow;
 use super::snapshots::SnapshotsService;
 
 /// containerd's own limit for one message.
@@ -118,12 +119,13 @@ impl Drop for SocketFile {
 pub struct Servers {
     snapshotter: Arc<Snapshotter>,
     host: HostFeatures,
+    threads: usize,
 }
 
 impl Servers {
-    /// Makes the servers over one pool.
-    pub fn new(snapshotter: Arc<Snapshotter>, host: HostFeatures) -> Servers {
-        Servers { snapshotter, host }
+    /// Makes the servers over one pool; `threads` is the size of the blocking pool.
+    pub fn new(snapshotter: Arc<Snapshotter>, host: HostFeatures, threads: usize) -> Servers {
+        Servers { snapshotter, host, threads }
     }
 
     /// Serves both sockets until `stop`; then no new request is taken, and those under way are finished.
@@ -132,10 +134,11 @@ impl Servers {
     /// [`Error::Fs`] when a socket cannot be used.
     pub async fn serve(self, plugin: Listener, api: Listener, stop: CancellationToken) -> Result<()> {
         let (health, health_service) = health_reporter();
-        let service = SnapshotsServer::new(SnapshotsService::new(self.snapshotter.clone()))
+        let slow = Slow::new(self.threads);
+        let service = SnapshotsServer::new(SnapshotsService::new(self.snapshotter.clone(), slow.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let admin = AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host));
+        let admin = AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow));
         report_serving(&health).await;
 
         let plugin_router = Server::builder().add_service(service).add_service(health_service.clone());

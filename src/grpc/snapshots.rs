@@ -21,16 +21,17 @@ use super::proto::containerd::services::snapshots::v1::{
     UpdateSnapshotRequest, UpdateSnapshotResponse, UsageRequest, UsageResponse, ViewSnapshotRequest,
     ViewSnapshotResponse,
 };
-use super::request::{blocking, span};
+use super::request::{Slow, blocking, from_memory, span};
 
 /// The service over one pool.
 pub(super) struct SnapshotsService {
     snapshotter: Arc<Snapshotter>,
+    slow: Slow,
 }
 
 impl SnapshotsService {
-    pub fn new(snapshotter: Arc<Snapshotter>) -> SnapshotsService {
-        SnapshotsService { snapshotter }
+    pub fn new(snapshotter: Arc<Snapshotter>, slow: Slow) -> SnapshotsService {
+        SnapshotsService { snapshotter, slow }
     }
 }
 
@@ -104,9 +105,11 @@ impl Snapshots for SnapshotsService {
 
     async fn stat(&self, request: Request<StatSnapshotRequest>) -> Result<Response<StatSnapshotResponse>, Status> {
         let span = span("Stat", request.metadata(), &request.get_ref().key);
-        let key = request.into_inner().key;
-        let info =
-            blocking(&self.snapshotter, "Stat", span, move |snapshotter| snapshotter.stat(SnapshotKey::parse(key)?));
+        let key = SnapshotKey::parse(request.into_inner().key)?;
+        let info = from_memory(&self.snapshotter, "Stat", span, |snapshotter| snapshotter.stat_cached(&key), {
+            let key = key.clone();
+            move |snapshotter| snapshotter.stat(key)
+        });
         Ok(Response::new(StatSnapshotResponse { info: Some(convert::info(info.await?)) }))
     }
 
@@ -137,21 +140,21 @@ impl Snapshots for SnapshotsService {
     async fn usage(&self, request: Request<UsageRequest>) -> Result<Response<UsageResponse>, Status> {
         let span = span("Usage", request.metadata(), &request.get_ref().key);
         let key = request.into_inner().key;
-        let usage =
-            blocking(&self.snapshotter, "Usage", span, move |snapshotter| snapshotter.usage(&SnapshotKey::parse(key)?))
-                .await?;
+        let usage = self.slow.blocking(&self.snapshotter, "Usage", span, move |snapshotter| {
+            snapshotter.usage(&SnapshotKey::parse(key)?)
+        });
+        let usage = usage.await?;
         let clamp = |number| i64::try_from(number).unwrap_or(i64::MAX);
         Ok(Response::new(UsageResponse { size: clamp(usage.size), inodes: clamp(usage.inodes) }))
     }
 
     async fn cleanup(&self, request: Request<CleanupRequest>) -> Result<Response<()>, Status> {
         let span = span("Cleanup", request.metadata(), "");
-        blocking(&self.snapshotter, "Cleanup", span, |snapshotter| {
+        let cleanup = self.slow.blocking(&self.snapshotter, "Cleanup", span, |snapshotter| {
             snapshotter.cleanup();
             Ok(())
-        })
-        .await
-        .map(Response::new)
+        });
+        cleanup.await.map(Response::new)
     }
 }
 

@@ -34,6 +34,15 @@ impl Metadata {
         found(key, self.store.get(Column::Snapshots, &schema::snapshot(key))?)
     }
 
+    /// Reads a snapshot if its record is in memory; `None` when that is not known without the disk.
+    ///
+    /// # Errors
+    /// As for [`snapshot`](Self::snapshot).
+    pub fn cached_snapshot(&self, key: &SnapshotKey) -> Result<Option<Snapshot>> {
+        let cached = self.store.get_cached(Column::Snapshots, &schema::snapshot(key))?;
+        cached.map(|bytes| found(key, bytes)).transpose()
+    }
+
     /// Reads up to `limit` snapshots of a scope after `after`. No state is kept between pages, so a slow reader holds
     /// nothing.
     ///
@@ -101,12 +110,16 @@ impl Consistent<'_> {
         self.txn.scan(Column::Snapshots, &[], |key, value| visit(decode(key, value)))
     }
 
-    /// Calls `visit` with every layer, in the order of their numbers.
+    /// Calls `visit` with every layer, in the order of their numbers. A record that cannot be decoded is passed as an
+    /// error, a key that is no number is logged and skipped.
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_layer(&self, mut visit: impl FnMut(LayerId, Layer) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Layers, &[], |key, value| visit(schema::parse_layer(key)?, Layer::decode(value)?))
+    pub fn each_layer(&self, mut visit: impl FnMut(LayerId, Result<Layer>) -> Result<()>) -> Result<()> {
+        self.txn.scan(Column::Layers, &[], |key, value| match numbered(key) {
+            Some(id) => visit(id, Layer::decode(value)),
+            None => Ok(()),
+        })
     }
 
     /// Calls `visit` with every parent's and child's number.
@@ -125,7 +138,7 @@ impl Consistent<'_> {
     /// # Errors
     /// Those of `visit`, and of the store.
     pub fn each_trash(&self, mut visit: impl FnMut(LayerId) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Trash, &[], |key, _| visit(schema::parse_layer(key)?))
+        self.txn.scan(Column::Trash, &[], |key, _| numbered(key).map_or(Ok(()), &mut visit))
     }
 }
 
@@ -171,6 +184,15 @@ fn decode(key: &[u8], value: &[u8]) -> Result<(SnapshotKey, Snapshot)> {
     let key = schema::parse_snapshot(key)?;
     let snapshot = Snapshot::decode(key.scope(), value)?;
     Ok((key, snapshot))
+}
+
+/// Returns the number in the key of a layer's record. Without one nothing can be done about the record.
+fn numbered(key: &[u8]) -> Option<LayerId> {
+    schema::parse_layer(key)
+        .inspect_err(
+            |err| tracing::error!(error = %err, key = %key.escape_ascii(), "a record's key is damaged; skipped"),
+        )
+        .ok()
 }
 
 /// Names a snapshot in an error.

@@ -1,5 +1,7 @@
 //! Trash, and the repairs of `fsck`.
 
+use std::collections::HashSet;
+
 use super::{Kind, Layer, Transaction, schema};
 use crate::store::Column;
 use crate::types::{LayerId, SnapshotKey};
@@ -53,13 +55,17 @@ impl Transaction<'_> {
     /// Makes the list of parent layers of a snapshot anew, from the records of its parents.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for the snapshot or a parent.
+    /// [`Error::NotFound`] for the snapshot or a parent; [`Error::Corrupt`] when parents form a circle.
     pub fn repair_parent_layers(&mut self, key: &SnapshotKey) -> Result<()> {
         let mut snapshot = self.snapshot(key)?;
         snapshot.parent_layers.clear();
+        let mut seen = HashSet::from([snapshot.id]);
         let mut next = snapshot.parent.clone();
         while let Some(name) = next {
             let parent = self.snapshot(&name)?;
+            if !seen.insert(parent.id) {
+                return Err(Error::Corrupt(format!("the parents of {} form a circle", super::read::named(key))));
+            }
             snapshot.parent_layers.extend(parent.layer);
             next = parent.parent;
         }

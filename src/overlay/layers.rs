@@ -128,6 +128,14 @@ impl LayerDirs {
         Err(failed(Errno::EXIST))
     }
 
+    /// Makes durable what was moved out of `l`.
+    ///
+    /// # Errors
+    /// [`Error::Fs`] and [`Error::NoSpace`].
+    pub fn sync_moves(&self) -> Result<()> {
+        rustix::fs::fsync(&self.layers).map_err(Error::fs(FsOp::Sync, self.layers.path()))
+    }
+
     /// Deletes a layer that is in the trash. Walks its tree. A missing one is no error.
     ///
     /// # Errors

@@ -7,13 +7,11 @@
 //! <root>/staging/<id>       directories not yet named by a record
 //! <root>/trash/<id>         renamed here first, deleted later
 //! <root>/lost+found/<id>    set aside by `fsck --repair` rather than deleted
-//! <root>/blobs/             content
-//! <root>/ingests/           uploads in progress
 //! ```
 //!
 //! `<id>` is a [`LayerId`]: a number in base 36. It and `l` are short because the options of a mount of 128 layers
-//! must fit one page (4096 bytes). The last two directories belong to the content store; this module owns the others.
-//! They are made with mode 0700, because a layer holds other people's set-user-ID programs.
+//! must fit one page (4096 bytes). They are
+//! made with mode 0700, because a layer holds other people's set-user-ID programs.
 //!
 //! `l`, `staging` and `trash` must be on one file system, because layers move between them by rename.
 

@@ -11,8 +11,12 @@ use crate::{Chain, Result, failpoint};
 
 use super::background::Background;
 
-/// How many layers a worker deletes before it forgets them in one transaction.
+/// How many layers a worker takes at a time.
 const BATCH: usize = 64;
+/// How many deleted layers are forgotten at once: each time costs a sync of a directory.
+const FORGET: usize = 512;
+/// How long deleted layers wait for more to be forgotten with them.
+const FORGET_AFTER: Duration = Duration::from_secs(1);
 /// How long a layer that could not be deleted (a mount is below it) waits for the next try.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -26,7 +30,7 @@ struct Shared {
     metadata: Arc<Metadata>,
     dirs: Arc<LayerDirs>,
     state: Mutex<State>,
-    /// Signalled when something is enqueued, and at the stop.
+    /// Signalled when something is enqueued or has become due, and at the stop.
     work: Condvar,
     /// Signalled when a batch is done.
     done: Condvar,
@@ -39,9 +43,21 @@ struct State {
     delayed: VecDeque<(Instant, LayerId)>,
     /// Everything that is queued or being deleted, by its number in the order of arrival.
     pending: BTreeSet<u64>,
+    /// Deleted layers that still have a record.
+    deleted: Vec<LayerId>,
+    /// When those are forgotten; `None` when there are none, or a worker is at it.
+    forget: Option<Instant>,
     last: u64,
     workers: usize,
+    /// Nobody is to wait any more.
+    released: bool,
     stopped: bool,
+}
+
+/// What a worker does next.
+enum Work {
+    Delete(Vec<(u64, LayerId)>),
+    Forget(Vec<LayerId>),
 }
 
 impl Reclaimer {
@@ -69,16 +85,20 @@ impl Reclaimer {
         self.shared.work.notify_one();
     }
 
-    /// Waits until everything that is in trash now is deleted or found busy; false when `limit` passed before.
+    /// Waits until everything that is in trash now is deleted or found busy; false when `limit` passed before, or when
+    /// nobody is to wait any more.
     pub fn wait(&self, limit: Duration) -> bool {
         let state = self.shared.lock();
         let last = state.last;
-        let unfinished =
-            |state: &mut State| !state.stopped && state.pending.first().is_some_and(|first| *first <= last);
-        match self.shared.done.wait_timeout_while(state, limit, unfinished) {
-            Ok((_, timeout)) => !timeout.timed_out(),
-            Err(_) => false,
-        }
+        let unfinished = |state: &State| state.pending.first().is_some_and(|first| *first <= last);
+        let waiting = |state: &mut State| !state.released && unfinished(state);
+        self.shared.done.wait_timeout_while(state, limit, waiting).is_ok_and(|(state, _)| !unfinished(&state))
+    }
+
+    /// Ends every [`wait`](Self::wait), those to come included.
+    pub fn release(&self) {
+        self.shared.lock().released = true;
+        self.shared.done.notify_all();
     }
 
     /// Returns how many layers wait, busy ones included.
@@ -89,10 +109,12 @@ impl Reclaimer {
 
     /// Has the workers end after the layer that each is deleting, and waits for them.
     pub fn stop(&self) {
+        self.release();
         self.shared.lock().stopped = true;
         self.shared.work.notify_all();
-        self.shared.done.notify_all();
         self.workers.join();
+        let deleted = std::mem::take(&mut self.shared.lock().deleted);
+        self.shared.forget(&deleted);
     }
 }
 
@@ -101,6 +123,23 @@ impl State {
         self.last += 1;
         self.pending.insert(self.last);
         self.queue.push_back((self.last, layer));
+    }
+
+    /// Has deleted layers forgotten: at once when they are many, else after a while, when there may be more.
+    fn note_deleted(&mut self, deleted: impl Iterator<Item = LayerId>) {
+        self.deleted.extend(deleted);
+        let now = Instant::now();
+        let due = match self.deleted.len() {
+            0 => return,
+            FORGET.. => now,
+            _ => now + FORGET_AFTER,
+        };
+        self.forget = Some(self.forget.map_or(due, |before| before.min(due)));
+    }
+
+    fn forget_again(&mut self, deleted: Vec<LayerId>) {
+        self.deleted.extend(deleted);
+        self.forget = Some(Instant::now() + RETRY);
     }
 
     fn push_due(&mut self, now: Instant) {
@@ -121,24 +160,17 @@ impl Shared {
     }
 
     fn run(&self) {
-        while let Some(batch) = self.next_batch() {
-            // At the stop the rest is left for the next start.
-            let delete = |layer| !self.lock().stopped && self.delete(layer);
-            let (deleted, busy): (Vec<_>, Vec<_>) = batch.iter().partition(|(_, layer)| delete(*layer));
-            let forgotten = self.forget(&deleted);
-            let mut state = self.lock();
-            for (number, _) in &batch {
-                state.pending.remove(number);
+        while let Some(work) = self.next_work() {
+            match work {
+                Work::Delete(batch) => self.delete_all(&batch),
+                Work::Forget(deleted) if self.forget(&deleted) => {}
+                Work::Forget(deleted) => self.lock().forget_again(deleted),
             }
-            let retry = if forgotten { busy } else { batch };
-            state.delayed.extend(retry.into_iter().map(|(_, layer)| (Instant::now() + RETRY, layer)));
-            drop(state);
-            self.done.notify_all();
         }
     }
 
     /// Waits for work; `None` at the stop.
-    fn next_batch(&self) -> Option<Vec<(u64, LayerId)>> {
+    fn next_work(&self) -> Option<Work> {
         let mut state = self.lock();
         loop {
             if state.stopped {
@@ -146,19 +178,38 @@ impl Shared {
             }
             let now = Instant::now();
             state.push_due(now);
+            if state.forget.is_some_and(|due| due <= now) {
+                state.forget = None;
+                return Some(Work::Forget(std::mem::take(&mut state.deleted)));
+            }
             if !state.queue.is_empty() {
                 // A fair share, so that no worker idles while another has many large layers before it.
                 let count = state.queue.len().div_ceil(state.workers).min(BATCH);
-                return Some(state.queue.drain(..count).collect());
+                return Some(Work::Delete(state.queue.drain(..count).collect()));
             }
-            state = match state.delayed.front() {
+            let due = state.delayed.front().map(|(due, _)| *due).into_iter().chain(state.forget).min();
+            state = match due {
                 None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some((due, _)) => {
+                Some(due) => {
                     let pause = due.saturating_duration_since(now);
                     self.work.wait_timeout(state, pause).map_or_else(|err| err.into_inner().0, |(state, _)| state)
                 }
             };
         }
+    }
+
+    fn delete_all(&self, batch: &[(u64, LayerId)]) {
+        // At the stop the rest is left for the next start.
+        let delete = |layer| !self.lock().stopped && self.delete(layer);
+        let (deleted, busy): (Vec<_>, Vec<_>) = batch.iter().partition(|(_, layer)| delete(*layer));
+        let mut state = self.lock();
+        for (number, _) in batch {
+            state.pending.remove(number);
+        }
+        state.delayed.extend(busy.into_iter().map(|(_, layer)| (Instant::now() + RETRY, layer)));
+        state.note_deleted(deleted.into_iter().map(|(_, layer)| layer));
+        drop(state);
+        self.done.notify_all();
     }
 
     /// Deletes a layer's directory, wherever the removal left it; false when it has to be tried again.
@@ -183,15 +234,18 @@ impl Shared {
     }
 
     /// Deletes the records of layers that are gone; false when they could not be written.
-    fn forget(&self, deleted: &[(u64, LayerId)]) -> bool {
+    fn forget(&self, deleted: &[LayerId]) -> bool {
         if deleted.is_empty() {
             return true;
         }
-        let result = self.metadata.write(SystemTime::now()).and_then(|mut txn| {
-            for (_, layer) in deleted {
+        // The directories first: one that a power cut brings back must still have its record, or nobody would know
+        // that it was to go.
+        let result = self.dirs.sync_moves().and_then(|()| {
+            failpoint::hit("reclaim: before the record");
+            let mut txn = self.metadata.write(SystemTime::now())?;
+            for layer in deleted {
                 txn.reclaimed(*layer);
             }
-            failpoint::hit("reclaim: before the record");
             // Lost in a power cut, the record names a directory that does not exist, which costs one look.
             txn.commit_unsynced()
         });
@@ -202,5 +256,38 @@ impl Shared {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::Layout;
+    use crate::store::Durability;
+
+    /// A reclaimer none of whose workers ever ends its first layer.
+    fn stuck(dir: &std::path::Path) -> Reclaimer {
+        let layout = Layout::new(dir.join("pool")).unwrap();
+        layout.create().unwrap();
+        let metadata = Arc::new(Metadata::open(layout.meta(), Durability::Written).unwrap());
+        let dirs = Arc::new(LayerDirs::open(&layout).unwrap());
+        let reclaimer = Reclaimer::start(metadata, dirs, 1).unwrap();
+        reclaimer.shared.lock().pending.insert(0);
+        reclaimer
+    }
+
+    #[test]
+    fn nobody_waits_after_the_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let reclaimer = stuck(dir.path());
+        assert!(!reclaimer.wait(Duration::ZERO));
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| reclaimer.wait(Duration::from_secs(3600)));
+            reclaimer.release();
+            assert!(!waiting.join().unwrap());
+        });
+        assert!(began.elapsed() < Duration::from_secs(3600));
+        reclaimer.stop();
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::failpoint;
 use crate::metadata::{CreateSnapshot, Kind, Snapshot};
-use crate::overlay::{Attributes, LayerKind, Mount, root_pair};
-use crate::types::{Labels, LeaseId, Scope, SnapshotKey, label};
+use crate::overlay::{Attributes, LayerDirs, LayerKind, Mount, root_pair};
+use crate::types::{Labels, LayerId, LeaseId, Scope, SnapshotKey, label};
 use crate::{Error, Result};
 
 use super::Snapshotter;
@@ -58,7 +58,7 @@ impl Snapshotter {
 
     fn create_with_layer(&self, create: Create, parent: Option<&Snapshot>) -> Result<Snapshot> {
         let kind = if create.kind == Kind::View { LayerKind::View } else { LayerKind::Active };
-        let attributes = self.root_attributes(&create.labels, parent)?;
+        let attributes = root_attributes(&self.dirs, &create.labels, parent.and_then(|parent| parent.layer))?;
         let id = self.metadata.allocate_layer();
         let staged = self.staged.note(id)?;
         let pending = self.dirs.create(id, kind, attributes)?;
@@ -76,25 +76,11 @@ impl Snapshotter {
         Ok(snapshot)
     }
 
-    fn create_record(&self, create: Create, layer: Option<crate::types::LayerId>) -> Result<Snapshot> {
+    fn create_record(&self, create: Create, layer: Option<LayerId>) -> Result<Snapshot> {
         let mut txn = self.metadata.write(self.now())?;
         let snapshot = txn.create(create, layer)?;
         txn.commit()?;
         Ok(snapshot)
-    }
-
-    /// Owner and mode of the new root directory: the mapped root user where the client asks for a mapping, else what
-    /// the parent's root has, because the upper directory's attributes are what a container sees at `/`.
-    fn root_attributes(&self, labels: &Labels, parent: Option<&Snapshot>) -> Result<Attributes> {
-        let inherited = match parent.and_then(|parent| parent.layer) {
-            Some(layer) => self.dirs.attributes_of(layer)?,
-            None => Attributes::default(),
-        };
-        let mapped = root_pair(labels.get(label::UID_MAPPING), labels.get(label::GID_MAPPING))?;
-        Ok(match mapped {
-            Some((uid, gid)) => Attributes { uid, gid, ..inherited },
-            None => inherited,
-        })
     }
 
     fn require_free_space(&self) -> Result<()> {
@@ -114,4 +100,29 @@ impl Snapshotter {
             source: None,
         })
     }
+}
+
+/// Owner and mode of a new root directory: the mapped root user where the client asks for a mapping, else what the
+/// root of the parent's layer has, because the upper directory's attributes are what a container sees at `/`.
+fn root_attributes(dirs: &LayerDirs, labels: &Labels, parent: Option<LayerId>) -> Result<Attributes> {
+    let inherited = match parent {
+        Some(layer) => dirs.attributes_of(layer)?,
+        None => Attributes::default(),
+    };
+    let mapped = root_pair(labels.get(label::UID_MAPPING), labels.get(label::GID_MAPPING))?;
+    Ok(match mapped {
+        Some((uid, gid)) => Attributes { uid, gid, ..inherited },
+        None => inherited,
+    })
+}
+
+/// Makes the directory of an active snapshot or a view again, with the attributes that it was made with; empty, when
+/// nothing was left of it.
+pub(super) fn recreate(dirs: &LayerDirs, layer: LayerId, snapshot: &Snapshot) -> Result<()> {
+    let kind = if snapshot.kind == Kind::Active { LayerKind::Active } else { LayerKind::View };
+    // A parent that is missing, too, is reported by itself.
+    let attributes =
+        root_attributes(dirs, &snapshot.labels, snapshot.parent_layers.first().copied()).unwrap_or_default();
+    dirs.recreate(layer, kind, attributes)?;
+    Ok(())
 }

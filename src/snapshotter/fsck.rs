@@ -128,6 +128,8 @@ pub(super) struct Check<'a> {
     /// Snapshots by name, for the second pass and for repairs.
     pub snapshots: BTreeMap<SnapshotKey, Snapshot>,
     layers: BTreeMap<LayerId, Layer>,
+    /// Layers whose records are there and cannot be decoded.
+    unreadable: HashSet<LayerId>,
     children: HashSet<(u64, u64)>,
     trash: HashSet<LayerId>,
     found: Vec<ProblemKind>,
@@ -142,6 +144,7 @@ impl<'a> Check<'a> {
             staged,
             snapshots: BTreeMap::new(),
             layers: BTreeMap::new(),
+            unreadable: HashSet::new(),
             children: HashSet::new(),
             trash: HashSet::new(),
             found: Vec::new(),
@@ -177,7 +180,7 @@ impl<'a> Check<'a> {
     }
 
     fn read_records(&mut self) -> Result<()> {
-        let Check { metadata, snapshots, layers, children, trash, found, .. } = self;
+        let Check { metadata, snapshots, layers, unreadable, children, trash, found, .. } = self;
         metadata.read(|records| {
             records.each_snapshot(|entry| {
                 match entry {
@@ -187,7 +190,13 @@ impl<'a> Check<'a> {
                 Ok(())
             })?;
             records.each_layer(|id, layer| {
-                layers.insert(id, layer);
+                match layer {
+                    Ok(layer) => drop(layers.insert(id, layer)),
+                    Err(err) => {
+                        unreadable.insert(id);
+                        found.push(ProblemKind::UnreadableRecord(format!("layer {id}: {err}")));
+                    }
+                }
                 Ok(())
             })?;
             records.each_child(|parent, child| {
@@ -207,7 +216,7 @@ impl<'a> Check<'a> {
         for (key, snapshot) in &self.snapshots {
             if let Some(id) = snapshot.layer {
                 *references.entry(id).or_default() += 1;
-                if !self.layers.contains_key(&id) {
+                if !self.layers.contains_key(&id) && !self.unreadable.contains(&id) {
                     self.found.push(ProblemKind::MissingLayer(key.clone(), id));
                 }
             }
@@ -239,7 +248,8 @@ impl<'a> Check<'a> {
 
     fn compare_directories(&mut self, on_disk: &[LayerId], in_trash: &[LayerId]) -> Result<()> {
         for id in on_disk {
-            if !self.layers.contains_key(id) && !self.trash.contains(id) {
+            let has_record = self.layers.contains_key(id) || self.unreadable.contains(id);
+            if !has_record && !self.trash.contains(id) {
                 self.found.push(ProblemKind::OrphanDirectory(*id));
             }
         }

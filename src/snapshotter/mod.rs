@@ -102,6 +102,11 @@ impl Snapshotter {
         Ok((Snapshotter { metadata, dirs, layout, settings, staged, unclear, reclaimer, counting, afterwards }, report))
     }
 
+    /// Has calls that only wait for the background answer at once, those to come included.
+    pub fn release_waiting(&self) {
+        self.reclaimer.release();
+    }
+
     /// Stops the background work; a layer that is being reclaimed is left for the next start.
     pub fn stop(&self) {
         self.reclaimer.stop();

@@ -7,9 +7,11 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use crate::metadata::{Kind, Metadata};
-use crate::overlay::{Attributes, LayerDirs, LayerKind, Listing};
+use crate::overlay::{LayerDirs, Listing};
 use crate::types::LayerId;
 use crate::{Result, failpoint};
+
+use super::create::recreate;
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -101,6 +103,7 @@ fn bring_back(
 fn recorded(metadata: &Metadata) -> Result<(HashSet<LayerId>, HashSet<LayerId>)> {
     metadata.read(|records| {
         let (mut layers, mut trash) = (HashSet::new(), HashSet::new());
+        // The numbers are in the keys: what a damaged record says is for fsck to report, and no reason not to start.
         records.each_layer(|id, _| {
             layers.insert(id);
             Ok(())
@@ -132,24 +135,26 @@ fn restore(
     if missing.is_empty() {
         return Ok(());
     }
-    let mut damaged: HashSet<LayerId> = missing.clone();
+    let mut lost = Vec::new();
     metadata.read(|records| {
         records.each_snapshot(|entry| {
-            let Ok((key, snapshot)) = entry else { return Ok(()) };
-            let Some(layer) = snapshot.layer.filter(|layer| missing.contains(layer)) else { return Ok(()) };
-            let kind = match snapshot.kind {
-                Kind::Active => LayerKind::Active,
-                Kind::View => LayerKind::View,
-                Kind::Committed => return Ok(()),
-            };
-            dirs.recreate(layer, kind, Attributes::default())?;
-            failpoint::hit("recover: directory made again");
-            tracing::warn!(key = key.as_str(), %layer, "the directory of a snapshot was missing; made again, empty");
-            damaged.remove(&layer);
-            report.recreated.push(layer);
+            if let Ok((key, snapshot)) = entry
+                && let Some(layer) = snapshot.layer.filter(|layer| missing.contains(layer))
+                && snapshot.kind != Kind::Committed
+            {
+                lost.push((key, layer, snapshot));
+            }
             Ok(())
         })
     })?;
+    let mut damaged: HashSet<LayerId> = missing.clone();
+    for (key, layer, snapshot) in lost {
+        recreate(dirs, layer, &snapshot)?;
+        failpoint::hit("recover: directory made again");
+        tracing::warn!(key = key.as_str(), %layer, "the directory of a snapshot was missing; made again, empty");
+        damaged.remove(&layer);
+        report.recreated.push(layer);
+    }
     for layer in &damaged {
         tracing::error!(%layer, "the directory of a committed layer is missing; see leasehold fsck");
     }

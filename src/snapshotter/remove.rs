@@ -42,7 +42,7 @@ impl Snapshotter {
         Ok(())
     }
 
-    /// Waits until what is in trash now is deleted, at most as long as the pool is set to.
+    /// Waits until what is in trash now is deleted, at most as long as the pool is set to, and not while it stops.
     ///
     /// What is left after that is deleted in the background; it is no error.
     pub fn cleanup(&self) {

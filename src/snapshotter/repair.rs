@@ -4,13 +4,15 @@
 //! damaged committed snapshot is dropped with everything on top of it, because nothing can be mounted there any more;
 //! the directories that are left are set aside in `lost+found/`, never deleted.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use crate::metadata::{Kind, Metadata, Snapshot};
-use crate::overlay::{Attributes, LayerDirs, LayerKind};
+use crate::overlay::LayerDirs;
 use crate::types::{LayerId, SnapshotKey};
 use crate::{Chain, Error, Result};
 
+use super::create::recreate;
 use super::fsck::Check;
 use super::{FsckReport, ProblemKind, Snapshotter, Staged};
 
@@ -149,9 +151,10 @@ impl Check<'_> {
         let named: Vec<(&SnapshotKey, &Snapshot)> =
             self.snapshots.iter().filter(|(_, snapshot)| snapshot.layer == Some(id)).collect();
         if named.iter().all(|(_, snapshot)| snapshot.kind != Kind::Committed) {
-            let active = named.iter().any(|(_, snapshot)| snapshot.kind == Kind::Active);
-            let kind = if active { LayerKind::Active } else { LayerKind::View };
-            self.dirs.recreate(id, kind, Attributes::default())?;
+            // One at most: active snapshots and views have layers of their own.
+            for (_, snapshot) in named {
+                recreate(self.dirs, id, snapshot)?;
+            }
             return Ok("made again, empty".into());
         }
         let mut dropped = Vec::new();
@@ -164,31 +167,29 @@ impl Check<'_> {
     /// Drops a damaged snapshot and all that is on top of it, and sets their directories aside. Returns their keys.
     fn drop_tree(&self, root: &SnapshotKey) -> Result<Vec<String>> {
         let mut order = vec![root];
+        // Damaged records may name each other as parents in a circle.
+        let mut seen = HashSet::from([root]);
         let mut next = 0;
         while let Some(parent) = order.get(next).copied() {
-            order.extend(
-                self.snapshots.iter().filter(|(_, one)| one.parent.as_ref() == Some(parent)).map(|(key, _)| key),
-            );
+            let children = self.snapshots.iter().filter(|(_, one)| one.parent.as_ref() == Some(parent));
+            order.extend(children.map(|(key, _)| key).filter(|key| seen.insert(key)));
             next += 1;
         }
         // Children first, so that a crash in between leaves no snapshot without its parent.
         for key in order.iter().rev() {
-            let Some(snapshot) = self.snapshots.get(*key) else { continue };
-            let alone = |layer: Option<crate::metadata::Layer>| layer.is_none_or(|layer| layer.references <= 1);
-            // Aside before the record goes: a directory without a record would be reclaimed after a crash.
-            if let Some(layer) = snapshot.layer
-                && alone(self.metadata.layer(layer)?)
-            {
-                self.dirs.set_aside(layer)?;
-                crate::failpoint::hit("repair: set aside");
-            }
             let mut txn = self.metadata.write(SystemTime::now())?;
             if let Err(Error::NotFound(_)) = self.require_same(&txn, key) {
                 continue;
             }
-            txn.drop_damaged(key)?;
+            let unnamed = txn.drop_damaged(key)?;
             txn.commit()?;
             crate::failpoint::hit("repair: damaged snapshot dropped");
+            // Not before the record is gone: until then the snapshot may be another one by now. After a crash here,
+            // start-up sets aside what has content and no record.
+            if let Some(layer) = unnamed {
+                self.dirs.set_aside(layer)?;
+                crate::failpoint::hit("repair: set aside");
+            }
         }
         Ok(order.into_iter().map(|key| format!("{:?}", key.as_str())).collect())
     }

@@ -44,6 +44,14 @@ impl Snapshotter {
         Ok(self.info(key, snapshot))
     }
 
+    /// Returns a snapshot if its record is in memory. For threads that must not wait.
+    ///
+    /// # Errors
+    /// As for [`stat`](Self::stat).
+    pub fn stat_cached(&self, key: &SnapshotKey) -> Result<Option<Info>> {
+        Ok(self.metadata.cached_snapshot(key)?.map(|snapshot| self.info(key.clone(), snapshot)))
+    }
+
     pub(super) fn info(&self, key: SnapshotKey, mut snapshot: Snapshot) -> Info {
         if self.settings.upperdir_label
             && let Some(layer) = snapshot.layer

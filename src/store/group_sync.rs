@@ -49,24 +49,33 @@ impl GroupSync {
             return Err(Error::Suspended("the sync of the metadata log failed".into()));
         }
         state.leading = true;
-        let target = state.written;
+        let mut lead = Lead { group: self, target: state.written, synced: false };
         drop(state);
-
         let result = sync();
-
-        let mut state = self.lock()?;
-        state.leading = false;
-        match &result {
-            Ok(()) => state.synced = state.synced.max(target),
-            Err(_) => state.failed = state.failed.max(target),
-        }
-        drop(state);
-        self.done.notify_all();
+        lead.synced = result.is_ok();
         result
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>> {
         self.state.lock().map_err(|_| Error::Lost("a commit"))
+    }
+}
+
+/// One leader's turn. It ends when this is dropped, also by a panic, so that nobody waits for a leader that is gone.
+struct Lead<'g> {
+    group: &'g GroupSync,
+    target: u64,
+    synced: bool,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.group.state.lock() {
+            state.leading = false;
+            let reached = if self.synced { &mut state.synced } else { &mut state.failed };
+            *reached = self.target.max(*reached);
+        }
+        self.group.done.notify_all();
     }
 }
 
@@ -108,6 +117,17 @@ mod tests {
             }
         });
         assert_eq!(syncs.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_sync_that_panics_fails_its_tickets_and_blocks_nobody() {
+        let sync = GroupSync::default();
+        let ticket = sync.ticket().unwrap();
+        let leader = std::thread::scope(|scope| scope.spawn(|| sync.wait(ticket, || panic!("as wanted"))).join());
+        assert!(leader.is_err());
+        assert!(sync.wait(ticket, || Ok(())).is_err());
+        let next = sync.ticket().unwrap();
+        sync.wait(next, || Ok(())).unwrap();
     }
 
     #[test]

@@ -89,6 +89,18 @@ impl Store {
         read::get(self.handle()?.db()?, column, key)
     }
 
+    /// Reads one value if that waits for nothing, neither for the disk nor for a database that is being reopened. The
+    /// outer `None` says that it does.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn get_cached(&self, column: Column, key: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
+        match self.db.try_read() {
+            Ok(guard) => read::get_cached(Handle { guard }.db()?, column, key),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Runs `read` on a consistent state that later writes do not change.
     ///
     /// # Errors

@@ -90,7 +90,8 @@ fn database_options() -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
-    // A torn record at the end of the log is a write that was never answered; anything else is corruption.
+    // Replays up to the first record that is not whole. At the end of the log that is a write that was never answered;
+    // before it, what follows is lost, and start-up keeps the directories whose records went with it.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_max_total_wal_size(WAL_BYTES);
     options.set_recycle_log_file_num(RECYCLED_LOGS);

@@ -1,6 +1,6 @@
 //! Reading: single values, pages, and a consistent state.
 
-use rocksdb::{DB, IteratorMode, ReadOptions, SnapshotWithThreadMode};
+use rocksdb::{DB, ErrorKind, IteratorMode, ReadOptions, ReadTier, SnapshotWithThreadMode};
 
 use super::{Column, Entry};
 use crate::{Error, Result};
@@ -52,6 +52,17 @@ impl<'db> ReadTxn<'db> {
 
 pub(super) fn get(db: &DB, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>> {
     db.get_cf(handle(db, column)?, key).map_err(failed("read"))
+}
+
+/// Reads one value if that needs no disk; `None` when it does.
+pub(super) fn get_cached(db: &DB, column: Column, key: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
+    let mut options = ReadOptions::default();
+    options.set_read_tier(ReadTier::BlockCache);
+    match db.get_cf_opt(handle(db, column)?, key, &options) {
+        Ok(value) => Ok(Some(value)),
+        Err(err) if err.kind() == ErrorKind::Incomplete => Ok(None),
+        Err(err) => Err(failed("read")(err)),
+    }
 }
 
 pub(super) fn page(db: &DB, column: Column, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
