@@ -7,31 +7,28 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tracing::Span;
 
-use crate::snapshotter::Snapshotter;
 use crate::{Error, Result};
 
-/// Headers that containerd sends. Both may be absent (its collector sends neither), and an unknown lease is no error.
-const NAMESPACE: &str = "containerd-namespace";
-const LEASE: &str = "containerd-lease";
+use super::scope::{LEASE, NAMESPACE, header};
 
 /// Opens the span of a request, with the fields that an operator searches for.
 pub(super) fn span(method: &'static str, headers: &MetadataMap, key: &str) -> Span {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name| header(headers, name).unwrap_or_default();
     tracing::info_span!("request", method, namespace = header(NAMESPACE), lease = header(LEASE), key)
 }
 
 /// Runs `work` on the blocking pool, in the request's span, and counts it.
-pub(super) async fn blocking<T: Send + 'static>(
-    snapshotter: &Arc<Snapshotter>,
+pub(super) async fn blocking<S: Send + Sync + 'static, T: Send + 'static>(
+    core: &Arc<S>,
     method: &'static str,
     span: Span,
-    work: impl FnOnce(&Snapshotter) -> Result<T> + Send + 'static,
+    work: impl FnOnce(&S) -> Result<T> + Send + 'static,
 ) -> Result<T, Status> {
     let started = Instant::now();
-    let snapshotter = snapshotter.clone();
+    let core = core.clone();
     let result = tokio::task::spawn_blocking(move || {
         let _entered = span.entered();
-        let result = work(&snapshotter).map_err(Status::from);
+        let result = work(&core).map_err(Status::from);
         if let Err(status) = &result {
             log_failure(status);
         }
@@ -52,7 +49,11 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// What a client asked wrongly is for debugging; what failed here is for the operator.
 fn log_failure(status: &Status) {
     match status.code() {
-        Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::InvalidArgument => {
+        Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::Unimplemented => {
             tracing::debug!(code = name(status.code()), error = status.message(), "request refused");
         }
         code => tracing::error!(code = name(code), error = status.message(), "request failed"),
