@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::grpc::{Listener, Servers};
+use crate::leases::Leases;
 use crate::metadata::Metadata;
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
 use crate::pool::PoolLock;
@@ -28,6 +29,7 @@ use crate::{Chain, Error, Result};
 pub struct App {
     config: Config,
     snapshotter: Arc<Snapshotter>,
+    leases: Arc<Leases>,
     host: HostFeatures,
     // Last: given back when everything else is gone.
     _lock: PoolLock,
@@ -94,7 +96,8 @@ impl App {
         let (snapshotter, report) = Snapshotter::start(metadata, layout, dirs, settings)?;
         report.log();
         return_free_memory();
-        Ok(App { config, snapshotter: Arc::new(snapshotter), host, _lock: lock })
+        let leases = Leases::new(snapshotter.metadata().clone(), Arc::default());
+        Ok(App { config, snapshotter: Arc::new(snapshotter), leases: Arc::new(leases), host, _lock: lock })
     }
 
     /// Serves until SIGTERM or SIGINT.
@@ -126,8 +129,8 @@ impl App {
         let signalled = stop_signal();
         let (plugin, api) = self.listeners()?;
         let stop = CancellationToken::new();
-        let servers =
-            Servers::new(self.snapshotter.clone(), self.host.clone(), self.config.limits.max_concurrent_requests);
+        let threads = self.config.limits.max_concurrent_requests;
+        let servers = Servers::new(self.snapshotter.clone(), self.leases.clone(), self.host.clone(), threads);
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));
         notify(&[NotifyState::Ready]);

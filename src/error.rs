@@ -25,6 +25,8 @@ pub enum Resource {
     Lease(String),
     /// A namespace by its name.
     Namespace(String),
+    /// A plugin by its type and id.
+    Plugin(String),
 }
 
 impl fmt::Display for Resource {
@@ -33,6 +35,7 @@ impl fmt::Display for Resource {
             Resource::Snapshot(key) => write!(f, "snapshot {}", Shortened(key)),
             Resource::Layer(id) => write!(f, "layer {id}"),
             Resource::Lease(id) => write!(f, "lease {}", Shortened(id)),
+            Resource::Plugin(name) => write!(f, "plugin {}", Shortened(name)),
             Resource::Namespace(name) => write!(f, "namespace {}", Shortened(name)),
         }
     }

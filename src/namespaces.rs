@@ -49,15 +49,17 @@ impl Namespaces {
         self.metadata.namespaces()
     }
 
-    /// Changes the labels of a namespace, which is created where it does not exist, as in containerd.
+    /// Changes the labels of a namespace and returns what they are now. It is created where it does not exist, as in
+    /// containerd.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a label that is too long.
-    pub fn update(&self, name: &Namespace, update: LabelUpdate) -> Result<()> {
+    pub fn update(&self, name: &Namespace, update: LabelUpdate) -> Result<Labels> {
         let mut txn = self.metadata.write(SystemTime::now())?;
         let labels = update.apply(txn.namespace(name)?.unwrap_or_default())?;
         txn.put_namespace(name, &labels);
-        txn.commit()
+        txn.commit()?;
+        Ok(labels)
     }
 
     /// Deletes a namespace with its leases.

@@ -217,6 +217,16 @@ impl Leases {
     }
 }
 
+/// Makes up an id, in the form that containerd gives its own.
+///
+/// # Errors
+/// None in practice.
+pub fn random_id() -> Result<LeaseId> {
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    LeaseId::parse(format!("{nanos}-{}", random.get(..8).unwrap_or(&random)))
+}
+
 /// Reads the id of a lease that should exist. What cannot be an id is the id of no lease.
 ///
 /// # Errors
