@@ -55,7 +55,7 @@ fn containers_outlive_it(release: Release) {
     node.start_daemon();
 
     let session = node.containerd.session("restart");
-    pull_after_restart(&session, Client::Nerdctl, &after);
+    pull_after_restart(&session, Client::Library, &after);
     let is_written = "test \"$(echo $(cat /written))\" = 'before during'";
     session.exec_script("old", is_written).unwrap();
     session.run_script(&before.reference, &before.check()).unwrap();

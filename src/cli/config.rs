@@ -213,7 +213,7 @@ fn transfer(config: &Config, host: HostCapabilities) -> String {
     };
     format!(
         "
-# Pulls that containerd does itself: `ctr images pull`, and CRI since containerd 2.1.
+# Pulls that containerd does itself: `ctr images pull`, nerdctl since its 2.3, and CRI since containerd 2.1.
 [plugins.'io.containerd.transfer.v1.local']
 {unpacks}  # Without this entry, pulls fail with \"no unpack platforms defined\". `linux` means Linux on this machine's
   # architecture.

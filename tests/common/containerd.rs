@@ -33,11 +33,16 @@ pub enum Client {
     CtrLocal,
     /// `ctr`, which has the transfer service of the daemon do it.
     CtrTransfer,
-    /// nerdctl: fetches and unpacks at the same time itself, and says by labels which layer it is.
+    /// nerdctl, which has the transfer service do it where that is complete, and otherwise does as `Library`.
     Nerdctl,
+    /// containerd's Go library, as in BuildKit and moby: fetches and unpacks at the same time itself, and says by labels
+    /// which layer it is.
+    Library,
+    /// The same, which unpacks layers in parallel.
+    LibraryParallel,
 }
 
-/// How the transfer service unpacks the layers of an image.
+/// How the layers of an image are unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unpack {
     /// One after the other, each on top of the one before.
@@ -62,12 +67,9 @@ pub struct Session<'c> {
 }
 
 impl Release {
-    /// Returns the clients that differ with this release.
-    pub fn clients(self) -> &'static [Client] {
-        match self {
-            Release::V1 => &[Client::CtrLocal, Client::Nerdctl],
-            Release::V2 => &[Client::CtrLocal, Client::CtrTransfer, Client::Nerdctl],
-        }
+    /// Whether a client has the transfer service of this release pull images.
+    pub fn transfers_for(self, client: Client) -> bool {
+        self == Release::V2 && matches!(client, Client::CtrTransfer | Client::Nerdctl)
     }
 
     /// Returns the version of the configuration file that this release reads.
@@ -83,6 +85,17 @@ impl Release {
             Release::V1 => installed(name),
             Release::V2 => built(&format!("containerd-2.3/{name}")),
         }
+    }
+}
+
+impl Unpack {
+    /// Returns how many images were unpacked in this way, by the log of who did it.
+    pub fn count(self, log: &str) -> usize {
+        let parallel = match self {
+            Unpack::Sequential => "parallel=false",
+            Unpack::Parallel => "parallel=true",
+        };
+        log.lines().filter(|line| line.contains("\"image unpacked\"") && line.contains(parallel)).count()
     }
 }
 
@@ -130,11 +143,7 @@ impl Containerd {
 
     /// Returns how many images the transfer service has unpacked in this way.
     pub fn unpacked(&self, unpack: Unpack) -> usize {
-        let parallel = match unpack {
-            Unpack::Sequential => "parallel=false",
-            Unpack::Parallel => "parallel=true",
-        };
-        self.log().lines().filter(|line| line.contains("\"image unpacked\"") && line.contains(parallel)).count()
+        unpack.count(&self.log())
     }
 
     fn log(&self) -> String {
@@ -255,15 +264,24 @@ impl<'c> Session<'c> {
         let ctr = ["images", "pull", "--plain-http", "--snapshotter", self.snapshotter, image.reference.as_str()];
         match (client, self.containerd.release) {
             (Client::Nerdctl, _) => self.nerdctl_command(&["pull", "--quiet", &image.reference]),
+            (Client::Library, _) => self.library_pull_command("1", image),
+            (Client::LibraryParallel, _) => self.library_pull_command("4", image),
             // It can do nothing else.
             (Client::CtrLocal, Release::V1) | (Client::CtrTransfer, _) => self.ctr_command(&ctr),
             (Client::CtrLocal, Release::V2) => self.ctr_command(&[&ctr[..2], &["--local"], &ctr[2..]].concat()),
         }
     }
 
-    /// Pulls an image.
-    pub fn pull(&self, client: Client, image: &Image) {
-        run(&mut self.pull_command(client, image));
+    /// Pulls an image and returns what the client prints.
+    pub fn pull(&self, client: Client, image: &Image) -> String {
+        run(&mut self.pull_command(client, image))
+    }
+
+    fn library_pull_command(&self, unpacks: &str, image: &Image) -> Command {
+        let mut command = self.client(built("bin/clientpull"));
+        command.arg("-address").arg(self.containerd.socket()).args(["-namespace", &self.namespace]);
+        command.args(["-snapshotter", self.snapshotter, "-unpacks", unpacks, &image.reference]);
+        command
     }
 
     fn client(&self, program: PathBuf) -> Command {

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use super::skip;
 
 /// What must be in the tools directory.
-const BUILT: [&str; 7] = [
+const BUILT: [&str; 8] = [
+    "bin/clientpull",
     "bin/nerdctl",
     "bin/snapsuite.test",
     "bin/testimage",
