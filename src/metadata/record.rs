@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prost::Message;
 
 mod lease;
+mod retained;
 
 pub use lease::Lease;
+pub use retained::Retained;
 pub(super) use lease::{decode_namespace, encode_namespace};
 
 use crate::types::{Labels, LayerId, Scope, SnapshotKey};
@@ -88,6 +90,10 @@ impl Snapshot {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
+        self.to_record().encode_to_vec()
+    }
+
+    fn to_record(&self) -> proto::Snapshot {
         proto::Snapshot {
             id: self.id,
             kind: match self.kind {
@@ -104,12 +110,14 @@ impl Snapshot {
             created_at: nanos(self.created_at),
             updated_at: nanos(self.updated_at),
         }
-        .encode_to_vec()
     }
 
     /// Decodes the record of a snapshot of `scope`, which its parent is of as well.
     pub(super) fn decode(scope: &Scope, bytes: &[u8]) -> Result<Snapshot> {
-        let record = proto::Snapshot::decode(bytes).map_err(|err| malformed("snapshot", err))?;
+        Snapshot::from_record(scope, proto::Snapshot::decode(bytes).map_err(|err| malformed("snapshot", err))?)
+    }
+
+    fn from_record(scope: &Scope, record: proto::Snapshot) -> Result<Snapshot> {
         let kind = match record.kind() {
             proto::snapshot::Kind::View => Kind::View,
             proto::snapshot::Kind::Active => Kind::Active,

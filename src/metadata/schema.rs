@@ -36,6 +36,16 @@ pub(super) fn parse_snapshot(bytes: &[u8]) -> Result<SnapshotKey> {
     split_text(bytes).and_then(parse).ok_or_else(|| malformed("snapshots", bytes))
 }
 
+/// `<namespace> 0x00 <name>`, the name as a lease says it
+pub(super) fn retained(namespace: &Namespace, name: &str) -> Vec<u8> {
+    [namespace.as_str().as_bytes(), &[END], name.as_bytes()].concat()
+}
+
+pub(super) fn parse_retained(bytes: &[u8]) -> Result<(Namespace, String)> {
+    let parse = |(namespace, name): (&str, &str)| Some((Namespace::parse(namespace).ok()?, name.to_owned()));
+    split_text(bytes).and_then(parse).ok_or_else(|| malformed("retained", bytes))
+}
+
 /// Splits a key at its first NUL.
 fn split_text(bytes: &[u8]) -> Option<(&str, &str)> {
     std::str::from_utf8(bytes).ok()?.split_once(char::from(END))

@@ -105,7 +105,7 @@ fn removal_puts_the_layer_into_trash_until_it_is_reclaimed() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(&dir);
     let layer = create(&metadata, Kind::Active, "a", "").unwrap().layer.unwrap();
-    assert_eq!(remove(&metadata, "a").unwrap().trashed, Some(layer));
+    assert_eq!(remove(&metadata, "a").unwrap().trashed, [layer]);
     assert_eq!(metadata.layer(layer).unwrap(), None);
     assert!(metadata.is_trash(layer).unwrap());
     let mut txn = metadata.write(at(4)).unwrap();

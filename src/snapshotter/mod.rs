@@ -10,6 +10,7 @@ mod commit;
 mod counting;
 mod create;
 mod fsck;
+mod holds;
 mod list;
 mod mounts;
 mod recover;

@@ -23,11 +23,13 @@ pub enum Column {
     Expiry,
     /// Namespaces by name.
     Namespaces,
+    /// Removed snapshots that a lease holds.
+    Retained,
 }
 
 impl Column {
     /// Every column.
-    pub const ALL: [Column; 10] = [
+    pub const ALL: [Column; 11] = [
         Column::Meta,
         Column::Snapshots,
         Column::Children,
@@ -38,6 +40,7 @@ impl Column {
         Column::Leased,
         Column::Expiry,
         Column::Namespaces,
+        Column::Retained,
     ];
 
     /// Returns the column family's name on disk.
@@ -53,6 +56,7 @@ impl Column {
             Column::Leased => "leased",
             Column::Expiry => "expiry",
             Column::Namespaces => "namespaces",
+            Column::Retained => "retained",
         }
     }
 }
