@@ -5,6 +5,7 @@ mod key;
 mod labels;
 mod layer_id;
 mod namespace;
+mod timestamp;
 
 pub use filter::{Adaptor, Filter};
 pub use key::SnapshotKey;
@@ -13,3 +14,4 @@ pub use labels::keys as label;
 pub use layer_id::LayerId;
 pub use namespace::Namespace;
 pub use namespace::validate_identifier;
+pub use timestamp::parse_rfc3339;
