@@ -1,7 +1,5 @@
 //! What can be collected or can hold something: types, and what names one resource.
 
-use std::fmt;
-
 use crate::{Error, Result};
 
 /// Type of a resource: one of those below, or one that was [registered](Types::register).
@@ -152,12 +150,6 @@ impl Name {
     /// Borrows the name.
     pub fn as_resource(&self) -> Resource<'_> {
         Resource::new(&self.namespace, self.ty, &self.key)
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.namespace, self.key)
     }
 }
 

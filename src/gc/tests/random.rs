@@ -170,7 +170,7 @@ proptest! {
 
     #[test]
     fn marks_of_small_graphs_are_those_of_the_naive_implementation(
-        things in things(12),
+        things in things(60),
         shaded in prop::collection::vec(any::<usize>(), 0..3),
         close in 1_u32..6,
     ) {
