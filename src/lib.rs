@@ -11,6 +11,7 @@ pub mod config;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
+pub mod gc;
 pub mod grpc;
 pub mod leases;
 pub mod metadata;

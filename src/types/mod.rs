@@ -7,8 +7,8 @@ mod labels;
 mod layer_id;
 mod lease;
 mod namespace;
-mod rfc3339;
 mod scope;
+mod timestamp;
 
 pub use filter::{Adaptor, Filter};
 pub use key::SnapshotKey;
@@ -18,5 +18,5 @@ pub use layer_id::LayerId;
 pub use lease::{LeaseId, Member, MemberKind, SNAPSHOTTER};
 pub use namespace::Namespace;
 pub use namespace::validate_identifier;
-pub use rfc3339::parse_rfc3339;
 pub use scope::Scope;
+pub use timestamp::parse_rfc3339;
