@@ -209,6 +209,7 @@ async fn drain(
 
 fn settings(config: &Config, host: &HostFeatures) -> Settings {
     Settings {
+        name: config.snapshotter.name.as_str().into(),
         mounts: MountOptions::new(&config.snapshotter.mount_options, true, host),
         upperdir_label: config.snapshotter.upperdir_label,
         sync_layers_on_commit: config.durability.sync_layers_on_commit,

@@ -57,8 +57,8 @@ impl SnapshotsService {
     /// Reads the headers of a request, and the snapshotter that it names.
     fn caller(&self, headers: &MetadataMap, snapshotter: &str) -> Result<Caller, Error> {
         match self.socket {
-            Socket::Plugin => Ok(Caller::on_plugin_socket(headers)),
-            Socket::Api(_) => Caller::on_api_socket(headers, snapshotter),
+            Socket::Plugin => Ok(Caller::on_plugin_socket(headers, self.snapshotter.name())),
+            Socket::Api(_) => Caller::on_api_socket(headers, self.snapshotter.name(), snapshotter),
         }
     }
 }

@@ -48,7 +48,7 @@ use std::time::SystemTime;
 use allocate::Numbers;
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
-pub use leases::{Deletion, Due};
+pub use leases::{Deletion, Due, LeasePage};
 pub use migrate::SCHEMA_VERSION;
 pub use read::{Consistent, Page, Totals};
 pub use record::{Kind, Layer, Lease, Snapshot, Usage};

@@ -43,6 +43,8 @@ use unclear::Unclear;
 /// How snapshots are made and answered.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What containerd's configuration calls the snapshotter, and so leases: `snapshots/<name>`.
+    pub name: Box<str>,
     /// How mounts are built on this host.
     pub mounts: MountOptions,
     /// Whether every answer carries the label `containerd.io/snapshot/overlay.upperdir`.
@@ -116,6 +118,11 @@ impl Snapshotter {
     /// Returns the records.
     pub fn metadata(&self) -> &Arc<Metadata> {
         &self.metadata
+    }
+
+    /// Returns what containerd's configuration calls the snapshotter.
+    pub fn name(&self) -> &str {
+        &self.settings.name
     }
 
     /// Returns where the directories are.

@@ -1,6 +1,6 @@
 //! Remove and Cleanup.
 
-use crate::types::{LeaseId, SnapshotKey};
+use crate::types::{SnapshotKey, SnapshotLease};
 use crate::{Chain, Result, failpoint};
 
 use super::Snapshotter;
@@ -19,7 +19,7 @@ impl Snapshotter {
     ///
     /// # Errors
     /// As for [`remove`](Self::remove).
-    pub fn remove_from(&self, key: &SnapshotKey, lease: Option<&LeaseId>) -> Result<()> {
+    pub fn remove_from(&self, key: &SnapshotKey, lease: Option<&SnapshotLease>) -> Result<()> {
         let mut txn = self.metadata.write(self.now())?;
         let removed = txn.remove(key)?;
         txn.unlease_snapshot(key, lease)?;
