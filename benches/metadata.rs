@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
 use leasehold::store::Durability;
-use leasehold::types::{Labels, Scope, SnapshotKey};
+use leasehold::types::{Labels, MemberKind, Scope, SnapshotKey};
 
 fn key(prefix: &str, number: u64) -> SnapshotKey {
     SnapshotKey::parse(format!("bench/{number}/{prefix}-{number}")).unwrap()
@@ -71,7 +71,7 @@ impl Pool {
 
     fn remove(&self, key: &SnapshotKey) {
         let mut txn = self.metadata.write(SystemTime::now()).unwrap();
-        txn.remove(key).unwrap();
+        txn.remove(&MemberKind::Snapshots("leasehold".into()), key).unwrap();
         txn.commit().unwrap();
     }
 

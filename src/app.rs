@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::gc::Collector;
 use crate::grpc::{Listener, Servers};
 use crate::leases::Leases;
 use crate::metadata::Metadata;
@@ -112,9 +113,11 @@ impl App {
             .max_blocking_threads(self.config.limits.max_concurrent_requests)
             .build()
             .map_err(|err| Error::Pool(format!("the runtime cannot be started: {err}")))?;
+        let collector = Collector::start(self.snapshotter.clone(), self.leases.clone())?;
         let result = runtime.block_on(self.serve());
         // What did not end within the grace period gets a last second; recovery covers the rest.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        collector.stop();
         self.snapshotter.stop();
         tracing::info!("stopped");
         result
@@ -139,13 +142,14 @@ impl App {
             api = %self.config.api.socket.display(),
             "serving"
         );
-        let (stopper, snapshotter) = (stop.clone(), self.snapshotter.clone());
+        let (stopper, snapshotter, changes) = (stop.clone(), self.snapshotter.clone(), self.leases.changes().clone());
         tokio::spawn(async move {
             signalled.await;
             // Before the servers end, which may be at once.
             notify(&[NotifyState::Stopping]);
             stopper.cancel();
             snapshotter.release_waiting();
+            changes.detach();
         });
         drain(serving, stop, self.config.daemon.shutdown_grace).await
     }
@@ -211,6 +215,7 @@ async fn drain(
 
 fn settings(config: &Config, host: &HostFeatures) -> Settings {
     Settings {
+        name: config.snapshotter.name.as_str().into(),
         mounts: MountOptions::new(&config.snapshotter.mount_options, true, host),
         upperdir_label: config.snapshotter.upperdir_label,
         sync_layers_on_commit: config.durability.sync_layers_on_commit,

@@ -13,7 +13,7 @@ const MANY: usize = 10_000;
 
 fn snapshots(client: &Client, lease: &str) -> String {
     let named = client.resources(lease).unwrap();
-    assert!(named.iter().all(|(kind, _)| kind == "snapshots/leasehold"), "{named:?}");
+    assert!(named.iter().all(|(kind, _)| kind.starts_with("snapshots/lease")), "{named:?}");
     named.into_iter().map(|(_, id)| id).collect::<Vec<_>>().join(", ")
 }
 
@@ -152,7 +152,7 @@ fn privileged_what_containerd_makes_for_an_operators_lease_is_named_by_it() {
     if !is_root("leases") {
         return;
     }
-    let site = Site::new();
+    let site = Site::with_settings("[snapshotter]\nname = \"lease.hold\"\n");
     let daemon = site.start();
     let operator = Client::api(&daemon, "k8s.io");
     operator.create_lease("pin", &[]).unwrap();
@@ -165,6 +165,8 @@ fn privileged_what_containerd_makes_for_an_operators_lease_is_named_by_it() {
     assert_eq!(snapshots(&operator, "pin"), "extract-7 sha256:ab");
     leased.commit("k8s.io/3/sha256:ab", "k8s.io/1/extract-7 sha256:ab").unwrap();
     assert_eq!(snapshots(&operator, "pin"), "sha256:ab");
+    // The name is that of the configuration.
+    assert_eq!(operator.resources("pin").unwrap()[0].0, "snapshots/lease.hold");
     // containerd's own leases are unknown here.
     containerd.leased("of containerd").prepare("k8s.io/4/x", "k8s.io/3/sha256:ab").unwrap();
     assert_eq!(containerd.leased("pin").prepare("k8s.io/4/x", "").unwrap_err().code(), Code::AlreadyExists);

@@ -1,6 +1,7 @@
 //! The collector: what is held, and by what.
 //!
-//! This is its pure part. It knows no database and no clock: objects are fed to a [`Builder`], one after the other,
+//! The [`Collector`] is a thread that waits for the next lease to end, and for holds that are taken away. All else is pure
+//! and knows no database and no clock: objects are fed to a [`Builder`], one after the other,
 //! which makes a [`Graph`] of what refers to what; [`Graph::mark`] gives the [`Marks`], and whoever sweeps asks them. A
 //! [`Barrier`] takes down what writers use meanwhile. [`Graph::why`] tells what keeps a resource.
 //!
@@ -20,6 +21,8 @@
 mod barrier;
 mod bits;
 mod build;
+mod collect;
+mod collector;
 mod condition;
 mod duration;
 mod graph;
@@ -37,6 +40,8 @@ mod tests;
 
 pub use barrier::{Barrier, Shaded};
 pub use build::Builder;
+pub use collect::Collected;
+pub use collector::Collector;
 pub use graph::{EdgeKind, Graph, Hold, RootKind};
 pub use intern::HashKey;
 pub use mark::Marks;

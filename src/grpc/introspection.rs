@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::snapshotter::Snapshotter;
-use crate::types::{Adaptor, Filter, SNAPSHOTTER};
+use crate::types::{Adaptor, Filter};
 use crate::{Error, Resource, Result};
 
 use super::proto::containerd::services::introspection::v1::introspection_server::Introspection;
@@ -34,7 +34,7 @@ impl IntrospectionService {
         let root = snapshotter.layout().root().to_string_lossy().into_owned();
         let own = Plugin {
             r#type: SNAPSHOTTER_TYPE.into(),
-            id: SNAPSHOTTER.into(),
+            id: snapshotter.name().into(),
             platforms: vec![platform()],
             exports: BTreeMap::from([("root".into(), root)]),
             ..Plugin::default()
@@ -89,9 +89,9 @@ impl Introspection for IntrospectionService {
 
 impl Adaptor for Plugin {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
-        match path.first()? {
-            &"type" => Some(self.r#type.as_str().into()),
-            &"id" => Some(self.id.as_str().into()),
+        match *path.first()? {
+            "type" => Some(self.r#type.as_str().into()),
+            "id" => Some(self.id.as_str().into()),
             _ => None,
         }
     }

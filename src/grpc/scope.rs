@@ -2,7 +2,7 @@
 
 use tonic::metadata::MetadataMap;
 
-use crate::types::{LeaseId, Namespace, SNAPSHOTTER, Scope, SnapshotKey};
+use crate::types::{LeaseId, Namespace, Scope, SnapshotKey, SnapshotLease};
 use crate::{Error, Result, leases};
 
 /// Headers that containerd and its clients send. Both may be absent on the plugin socket (containerd's collector sends
@@ -32,30 +32,27 @@ pub(super) struct Caller {
     /// Where its keys are looked up.
     pub scope: Scope,
     /// The lease that is to name what it makes.
-    pub lease: Option<LeaseId>,
+    pub lease: Option<SnapshotLease>,
 }
 
 impl Caller {
-    /// Reads a request on the plugin socket. Every snapshotter's name is ours there.
-    pub fn on_plugin_socket(headers: &MetadataMap) -> Caller {
-        let lease = header(headers, LEASE).and_then(|id| LeaseId::parse(id).ok());
-        Caller { scope: Scope::Plugin, lease }
+    /// Reads a request on the plugin socket. Whatever containerd calls a snapshotter there is `ours`.
+    pub fn on_plugin_socket(headers: &MetadataMap, ours: &str) -> Caller {
+        let id = header(headers, LEASE).and_then(|id| LeaseId::parse(id).ok());
+        Caller { scope: Scope::Plugin, lease: id.map(|id| SnapshotLease { id, snapshotter: ours.into() }) }
     }
 
-    /// Reads a request on the API socket. There is one snapshotter, so its name may be left out.
+    /// Reads a request on the API socket. There is one snapshotter, called `ours`, so its name may be left out.
     ///
     /// # Errors
     /// As for [`namespace`]; [`Error::Invalid`] for another snapshotter; [`Error::NotFound`] for what cannot be a lease.
-    pub fn on_api_socket(headers: &MetadataMap, snapshotter: &str) -> Result<Caller> {
-        if !snapshotter.is_empty() && snapshotter != SNAPSHOTTER {
-            return Err(Error::invalid(
-                "snapshotter",
-                format!("{snapshotter:?} is not loaded, only {SNAPSHOTTER:?} is"),
-            ));
+    pub fn on_api_socket(headers: &MetadataMap, ours: &str, snapshotter: &str) -> Result<Caller> {
+        if !snapshotter.is_empty() && snapshotter != ours {
+            return Err(Error::invalid("snapshotter", format!("{snapshotter:?} is not loaded, only {ours:?} is")));
         }
         let scope = Scope::Api(namespace(headers)?);
-        let lease = header(headers, LEASE).map(|id| leases::existing(id.to_owned())).transpose()?;
-        Ok(Caller { scope, lease })
+        let id = header(headers, LEASE).map(|id| leases::existing(id.to_owned())).transpose()?;
+        Ok(Caller { scope, lease: id.map(|id| SnapshotLease { id, snapshotter: ours.into() }) })
     }
 
     /// Checks a key of the request.
@@ -98,7 +95,7 @@ mod tests {
     #[test]
     fn the_plugin_socket_takes_everything() {
         for pairs in [&[][..], &[(NAMESPACE, "a/b"), (LEASE, "")], &[(LEASE, "l")]] {
-            let caller = Caller::on_plugin_socket(&headers(pairs));
+            let caller = Caller::on_plugin_socket(&headers(pairs), "leasehold");
             assert_eq!(caller.scope, Scope::Plugin);
             assert_eq!(caller.lease.is_some(), pairs.contains(&(LEASE, "l")));
         }
@@ -108,7 +105,7 @@ mod tests {
     fn there_is_one_snapshotter() {
         let headers = headers(&[(NAMESPACE, "a")]);
         for (name, known) in [("leasehold", true), ("", true), ("overlayfs", false), ("Leasehold", false)] {
-            assert_eq!(Caller::on_api_socket(&headers, name).is_ok(), known, "{name}");
+            assert_eq!(Caller::on_api_socket(&headers, "leasehold", name).is_ok(), known, "{name}");
         }
     }
 }

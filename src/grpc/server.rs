@@ -155,7 +155,8 @@ impl Servers {
         let for_containerd = SnapshotsService::for_containerd(self.snapshotter.clone(), slow.clone());
         let plugin_router =
             Server::builder().add_service(snapshots(for_containerd)).add_service(health_service.clone());
-        let for_clients = SnapshotsService::for_clients(self.snapshotter.clone(), slow.clone(), self.leases.changes().clone());
+        let for_clients =
+            SnapshotsService::for_clients(self.snapshotter.clone(), slow.clone(), self.leases.changes().clone());
         let leases = LeasesServer::new(LeasesService::new(self.leases.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);

@@ -58,8 +58,8 @@ impl SnapshotsService {
     /// Reads the headers of a request, and the snapshotter that it names.
     fn caller(&self, headers: &MetadataMap, snapshotter: &str) -> Result<Caller, Error> {
         match self.socket {
-            Socket::Plugin => Ok(Caller::on_plugin_socket(headers)),
-            Socket::Api(_) => Caller::on_api_socket(headers, snapshotter),
+            Socket::Plugin => Ok(Caller::on_plugin_socket(headers, self.snapshotter.name())),
+            Socket::Api(_) => Caller::on_api_socket(headers, self.snapshotter.name(), snapshotter),
         }
     }
 }
@@ -180,9 +180,9 @@ impl Snapshots for SnapshotsService {
         let span = span("Usage", request.metadata(), &request.get_ref().key);
         let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let key = request.into_inner().key;
-        let usage = self.slow.blocking(&self.snapshotter, "Usage", span, move |snapshotter| {
-            snapshotter.usage(&caller?.key(key)?)
-        });
+        let usage = self
+            .slow
+            .blocking(&self.snapshotter, "Usage", span, move |snapshotter| snapshotter.usage(&caller?.key(key)?));
         let usage = usage.await?;
         let clamp = |number| i64::try_from(number).unwrap_or(i64::MAX);
         Ok(Response::new(UsageResponse { size: clamp(usage.size), inodes: clamp(usage.inodes) }))

@@ -94,6 +94,11 @@ impl Changes {
         self.collected.notify_all();
     }
 
+    /// Whether there is a collector that was not told to end.
+    pub fn is_attached(&self) -> bool {
+        self.state().attached
+    }
+
     /// Waits until somebody tells something, at most for `timeout`. For the collector.
     ///
     /// Taken note of is only the expiry: holds and requests stay until [`begin`](Self::begin), so a collector that puts

@@ -124,18 +124,26 @@ impl Leases {
         }
         let mut after = None;
         loop {
-            let (leases, next) = self.metadata.leases(namespace, after.as_ref(), PAGE)?;
-            for (id, _) in leases {
+            let page = self.metadata.leases(namespace, after.as_ref(), PAGE)?;
+            for (id, _) in page.leases {
                 match self.delete(namespace, &id, Wait::No) {
                     Ok(()) | Err(Error::NotFound(_)) => {}
                     Err(err) => return Err(err),
                 }
             }
-            match next {
+            match page.next {
                 Some(last) => after = Some(last),
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Returns when the next lease ends; in the past where one was not collected yet.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn next_expiry(&self) -> Result<Option<SystemTime>> {
+        self.metadata.next_expiry()
     }
 
     /// Deletes up to `limit` leases that ended before `now`, earliest first, and finishes interrupted deletions.
@@ -170,10 +178,10 @@ impl Leases {
         }
         let (mut matching, mut after) = (Vec::new(), None);
         loop {
-            let (leases, next) = self.metadata.leases(namespace, after.as_ref(), PAGE)?;
-            let infos = leases.into_iter().map(|(id, lease)| Info { id, lease });
+            let page = self.metadata.leases(namespace, after.as_ref(), PAGE)?;
+            let infos = page.leases.into_iter().map(|(id, lease)| Info { id, lease });
             matching.extend(infos.filter(|info| filter.matches(info)));
-            match next {
+            match page.next {
                 Some(last) => after = Some(last),
                 None => return Ok(matching),
             }

@@ -4,7 +4,7 @@ use super::read::named;
 use super::record::{Kind, Layer, Snapshot, Usage};
 use super::{Transaction, schema};
 use crate::store::Column;
-use crate::types::{Labels, LayerId, LeaseId, SnapshotKey};
+use crate::types::{Labels, LayerId, SnapshotKey, SnapshotLease};
 use crate::{Error, Result};
 
 /// Turns the active snapshot `key` into the committed snapshot `name`.
@@ -19,7 +19,7 @@ pub struct CommitActive {
     /// Replace those of the active snapshot.
     pub labels: Labels,
     /// The lease that is to name it, and no longer the active snapshot.
-    pub lease: Option<LeaseId>,
+    pub lease: Option<SnapshotLease>,
 }
 
 impl Transaction<'_> {

@@ -4,7 +4,7 @@ use super::read::named;
 use super::record::{Kind, Layer, Snapshot};
 use super::{Metadata, Transaction, schema};
 use crate::store::Column;
-use crate::types::{Labels, LayerId, LeaseId, Scope, SnapshotKey, label};
+use crate::types::{Labels, LayerId, Scope, SnapshotKey, SnapshotLease, label};
 use crate::{Error, Result};
 
 /// What a new active snapshot or view is.
@@ -19,7 +19,7 @@ pub struct CreateSnapshot {
     /// What the client attached.
     pub labels: Labels,
     /// The lease that is to name it.
-    pub lease: Option<LeaseId>,
+    pub lease: Option<SnapshotLease>,
 }
 
 impl Metadata {
@@ -37,7 +37,7 @@ impl Metadata {
             }
         }
         if let (Scope::Api(namespace), Some(lease)) = (create.key.scope(), &create.lease) {
-            self.lease(namespace, lease)?;
+            self.lease(namespace, &lease.id)?;
         }
         Ok(parent)
     }

@@ -21,6 +21,14 @@ pub enum Deletion {
     MembersAfter(Member),
 }
 
+/// Leases in the order of their ids, and where the next page begins.
+pub struct LeasePage {
+    /// The leases of this page.
+    pub leases: Vec<(LeaseId, Lease)>,
+    /// The last id that was read; `None` after the last page.
+    pub next: Option<LeaseId>,
+}
+
 /// A lease that has ended, or was deleted and still has members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
@@ -41,31 +49,25 @@ impl Metadata {
         live(id, self.store.get(Column::Leases, &schema::leases::lease(namespace, id))?)
     }
 
-    /// Reads up to `limit` leases of a namespace after `after`, in the order of their ids, and the id to go on after;
-    /// `None` after the last page.
+    /// Reads up to `limit` leases of a namespace after `after`.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn leases(
-        &self,
-        namespace: &Namespace,
-        after: Option<&LeaseId>,
-        limit: usize,
-    ) -> Result<(Vec<(LeaseId, Lease)>, Option<LeaseId>)> {
+    pub fn leases(&self, namespace: &Namespace, after: Option<&LeaseId>, limit: usize) -> Result<LeasePage> {
         let after = after.map(|id| schema::leases::lease(namespace, id));
         let prefix = schema::leases::leases_of(namespace);
         let entries = self.store.page(Column::Leases, &prefix, after.as_deref(), limit)?;
-        let (mut leases, mut last) = (Vec::new(), None);
+        let mut page = LeasePage { leases: Vec::new(), next: None };
         let full = entries.len() == limit;
         for (key, value) in entries {
             let (_, id) = schema::leases::parse_lease(&key)?;
             let lease = Lease::decode(&value)?;
-            last = full.then(|| id.clone());
+            page.next = full.then(|| id.clone());
             if !lease.deleted {
-                leases.push((id, lease));
+                page.leases.push((id, lease));
             }
         }
-        Ok((leases, last))
+        Ok(page)
     }
 
     /// Returns the leases of a namespace that were deleted and still have members.

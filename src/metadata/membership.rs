@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::record::Lease;
 use super::{Consistent, Metadata, Transaction, schema};
 use crate::store::{Column, Entry};
-use crate::types::{LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey};
+use crate::types::{LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, SnapshotLease};
 use crate::{Error, Result};
 
 /// How many leases on one resource are read at a time. Most resources have none or one.
@@ -100,10 +100,10 @@ impl Transaction<'_> {
     /// # Errors
     /// [`Error::NotFound`] for a lease that does not exist, [`Error::Invalid`] for a key that no lease can name; on the
     /// plugin socket neither is an error, because the lease is containerd's.
-    pub(super) fn lease_snapshot(&mut self, key: &SnapshotKey, lease: Option<&LeaseId>) -> Result<()> {
-        let Some((namespace, id)) = key.namespace().zip(lease) else { return Ok(()) };
-        let member = Member::new(MemberKind::own_snapshots(), key.client_key());
-        match (member.and_then(|member| self.add_member(&namespace, id, &member)), key.scope()) {
+    pub(super) fn lease_snapshot(&mut self, key: &SnapshotKey, lease: Option<&SnapshotLease>) -> Result<()> {
+        let Some((namespace, lease)) = key.namespace().zip(lease) else { return Ok(()) };
+        let added = lease.member(key).and_then(|member| self.add_member(&namespace, &lease.id, &member));
+        match (added, key.scope()) {
             (Err(Error::NotFound(_) | Error::Invalid { .. }), Scope::Plugin) => Ok(()),
             (result, _) => result,
         }
@@ -113,10 +113,9 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Those of the store.
-    pub fn unlease_snapshot(&mut self, key: &SnapshotKey, lease: Option<&LeaseId>) -> Result<()> {
-        let Some((namespace, id)) = key.namespace().zip(lease) else { return Ok(()) };
-        let member = Member::new(MemberKind::own_snapshots(), key.client_key());
-        match member.and_then(|member| self.remove_member(&namespace, id, &member)) {
+    pub fn unlease_snapshot(&mut self, key: &SnapshotKey, lease: Option<&SnapshotLease>) -> Result<()> {
+        let Some((namespace, lease)) = key.namespace().zip(lease) else { return Ok(()) };
+        match lease.member(key).and_then(|member| self.remove_member(&namespace, &lease.id, &member)) {
             Err(Error::NotFound(_) | Error::Invalid { .. }) => Ok(()),
             result => result,
         }
@@ -126,7 +125,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// [`Error::NotFound`] for the snapshot, and as for [`add_member`](Self::add_member).
-    pub fn lease_existing(&mut self, key: &SnapshotKey, lease: &LeaseId) -> Result<()> {
+    pub fn lease_existing(&mut self, key: &SnapshotKey, lease: &SnapshotLease) -> Result<()> {
         self.snapshot(key)?;
         self.lease_snapshot(key, Some(lease))
     }

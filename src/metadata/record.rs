@@ -8,8 +8,8 @@ mod lease;
 mod retained;
 
 pub use lease::Lease;
-pub use retained::Retained;
 pub(super) use lease::{decode_namespace, encode_namespace};
+pub use retained::Retained;
 
 use crate::types::{Labels, LayerId, Scope, SnapshotKey};
 use crate::{Error, Result};

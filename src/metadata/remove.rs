@@ -4,7 +4,7 @@ use super::read::named;
 use super::record::{Layer, Snapshot, encode_trash};
 use super::{Transaction, schema};
 use crate::store::Column;
-use crate::types::{LayerId, LeaseId, SnapshotKey};
+use crate::types::{LayerId, LeaseId, MemberKind, SnapshotKey};
 use crate::{Error, Result};
 
 /// What a removal left to do.
@@ -18,16 +18,16 @@ pub struct Removed {
 
 impl Transaction<'_> {
     /// Removes a snapshot. Where a lease holds it, it becomes a retained one; else a layer that loses its last reference
-    /// goes to `trash` in the same transaction.
+    /// goes to `trash` in the same transaction. `kind` is how leases name our snapshots.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::HasChildren`].
-    pub fn remove(&mut self, key: &SnapshotKey) -> Result<Removed> {
+    pub fn remove(&mut self, kind: &MemberKind, key: &SnapshotKey) -> Result<Removed> {
         let snapshot = self.snapshot(key)?;
         if self.txn.has_prefix(Column::Children, &schema::children_of(snapshot.id))? {
             return Err(Error::HasChildren(named(key)));
         }
-        let (trashed, held_by) = match self.holder(key)? {
+        let (trashed, held_by) = match self.holder(kind, key)? {
             Some((namespace, lease)) => (self.retain(&namespace, key, snapshot)?, Some(lease)),
             None => (self.drop_snapshot(key, &snapshot)?.into_iter().collect(), None),
         };

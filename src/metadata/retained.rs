@@ -34,12 +34,17 @@ impl Metadata {
         entries.iter().map(|(key, _)| schema::parse_retained(key)).collect()
     }
 
-    /// Returns the unexpired lease that holds a retained snapshot.
+    /// Returns the unexpired lease that holds a retained snapshot. `kind` is how leases name our snapshots.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn retained_by(&self, (namespace, name): &RetainedName, now: SystemTime) -> Result<Option<LeaseId>> {
-        self.held_by(namespace, &MemberKind::own_snapshots(), name, now)
+    pub fn retained_by(
+        &self,
+        kind: &MemberKind,
+        (namespace, name): &RetainedName,
+        now: SystemTime,
+    ) -> Result<Option<LeaseId>> {
+        self.held_by(namespace, kind, name, now)
     }
 }
 
@@ -59,13 +64,13 @@ impl Consistent<'_> {
 impl Transaction<'_> {
     /// Returns the unexpired lease that holds a snapshot, and its namespace. Only what came through the plugin socket
     /// is held: what a client of the API socket removes, it wants gone.
-    pub(super) fn holder(&self, key: &SnapshotKey) -> Result<Option<(Namespace, LeaseId)>> {
+    pub(super) fn holder(&self, kind: &MemberKind, key: &SnapshotKey) -> Result<Option<(Namespace, LeaseId)>> {
         let namespace = match key.scope() {
             Scope::Plugin => key.namespace(),
             Scope::Api(_) => None,
         };
         let Some(namespace) = namespace else { return Ok(None) };
-        let lease = self.held_by(&namespace, &MemberKind::own_snapshots(), key.client_key(), self.now)?;
+        let lease = self.held_by(&namespace, kind, key.client_key(), self.now)?;
         Ok(lease.map(|lease| (namespace, lease)))
     }
 
@@ -98,10 +103,15 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Those of the store.
-    pub fn give_up_retained(&mut self, (namespace, name): &RetainedName) -> Result<Option<Vec<LayerId>>> {
-        if self.held_by(namespace, &MemberKind::own_snapshots(), name, self.now)?.is_some() {
-            return Ok(None);
-        }
+    pub fn give_up_retained(&mut self, kind: &MemberKind, name: &RetainedName) -> Result<Option<Vec<LayerId>>> {
+        if self.held_by(&name.0, kind, &name.1, self.now)?.is_some() { Ok(None) } else { self.drop_retained(name) }
+    }
+
+    /// Gives up a retained snapshot, held or not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn drop_retained(&mut self, (namespace, name): &RetainedName) -> Result<Option<Vec<LayerId>>> {
         let key = schema::retained(namespace, name);
         let Some(bytes) = self.txn.get(Column::Retained, &key)? else { return Ok(None) };
         let trashed = self.release_all(&Retained::decode(&bytes)?)?;

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::types::{Labels, Scope, SnapshotKey};
+use crate::types::{Labels, MemberKind, Scope, SnapshotKey};
 use crate::{Error, Resource};
 
 fn open(dir: &tempfile::TempDir) -> Metadata {
@@ -48,7 +48,7 @@ fn commit(metadata: &Metadata, name: &str, from: &str, parent: &str) -> Result<S
 
 fn remove(metadata: &Metadata, name: &str) -> Result<Removed> {
     let mut txn = metadata.write(at(3))?;
-    let removed = txn.remove(&key(name))?;
+    let removed = txn.remove(&MemberKind::Snapshots("leasehold".into()), &key(name))?;
     txn.commit()?;
     Ok(removed)
 }

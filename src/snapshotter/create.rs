@@ -3,7 +3,7 @@
 use crate::failpoint;
 use crate::metadata::{CreateSnapshot, Kind, Snapshot};
 use crate::overlay::{Attributes, LayerDirs, LayerKind, Mount, root_pair};
-use crate::types::{Labels, LayerId, LeaseId, Scope, SnapshotKey, label};
+use crate::types::{Labels, LayerId, Scope, SnapshotKey, SnapshotLease, label};
 use crate::{Error, Result};
 
 use super::Snapshotter;
@@ -30,7 +30,7 @@ impl Snapshotter {
     }
 
     /// Adds the first of `names` that exists to the lease of a request on the API socket.
-    pub(super) fn lease_existing(&self, names: Vec<SnapshotKey>, lease: Option<&LeaseId>) -> Result<()> {
+    pub(super) fn lease_existing(&self, names: Vec<SnapshotKey>, lease: Option<&SnapshotLease>) -> Result<()> {
         let Some(lease) = lease else { return Ok(()) };
         for name in names.iter().filter(|name| matches!(name.scope(), Scope::Api(_))) {
             if self.metadata.snapshot(name).is_err() {

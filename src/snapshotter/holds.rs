@@ -1,7 +1,7 @@
 //! Retained snapshots that no lease holds any more.
 
 use crate::metadata::RetainedName;
-use crate::{Result, failpoint};
+use crate::{Error, Result, failpoint};
 
 use super::Snapshotter;
 
@@ -21,8 +21,17 @@ impl Snapshotter {
             let page = self.metadata.retained_names(after.as_ref(), PAGE)?;
             for name in &page {
                 // Without the write lock first: nearly all are held.
-                if self.metadata.retained_by(name, self.now())?.is_none() && self.give_up(name)? {
-                    given_up.push(name.clone());
+                if self.metadata.retained_by(&self.member_kind, name, self.now())?.is_some() {
+                    continue;
+                }
+                match self.give_up(name) {
+                    Ok(true) => given_up.push(name.clone()),
+                    Ok(false) => {}
+                    // One damaged record must not keep all others.
+                    Err(err @ Error::Corrupt(_)) => {
+                        tracing::error!(error = %err, snapshot = name.1, "cannot be given up")
+                    }
+                    Err(err) => return Err(err),
                 }
             }
             after = page.into_iter().next_back();
@@ -36,7 +45,7 @@ impl Snapshotter {
     /// Gives up a retained snapshot; false when a lease holds it by now.
     fn give_up(&self, name: &RetainedName) -> Result<bool> {
         let mut txn = self.metadata.write(self.now())?;
-        let Some(trashed) = txn.give_up_retained(name)? else { return Ok(false) };
+        let Some(trashed) = txn.give_up_retained(&self.member_kind, name)? else { return Ok(false) };
         failpoint::hit("give up: before the record");
         if let Err(err) = txn.commit() {
             self.note_unclear(&trashed);

@@ -1,6 +1,6 @@
 //! Remove and Cleanup.
 
-use crate::types::{LayerId, LeaseId, SnapshotKey};
+use crate::types::{LayerId, SnapshotKey, SnapshotLease};
 use crate::{Chain, Result, failpoint};
 
 use super::Snapshotter;
@@ -19,9 +19,9 @@ impl Snapshotter {
     ///
     /// # Errors
     /// As for [`remove`](Self::remove).
-    pub fn remove_from(&self, key: &SnapshotKey, lease: Option<&LeaseId>) -> Result<()> {
+    pub fn remove_from(&self, key: &SnapshotKey, lease: Option<&SnapshotLease>) -> Result<()> {
         let mut txn = self.metadata.write(self.now())?;
-        let removed = txn.remove(key)?;
+        let removed = txn.remove(&self.member_kind, key)?;
         txn.unlease_snapshot(key, lease)?;
         failpoint::hit("remove: before the record");
         if let Err(err) = txn.commit() {

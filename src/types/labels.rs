@@ -22,10 +22,6 @@ pub mod keys {
     pub const GC_FLAT: &str = "containerd.io/gc.flat";
     /// Path of a snapshot's upperdir, reported where the configuration asks for it.
     pub const OVERLAY_UPPERDIR: &str = "containerd.io/snapshot/overlay.upperdir";
-    /// Time after which a lease holds nothing and an image is no root: RFC 3339, see [`parse_rfc3339`](crate::types::parse_rfc3339).
-    pub const GC_EXPIRE: &str = "containerd.io/gc.expire";
-    /// Makes a lease hold what it names without what that refers to. Counts by presence, whatever its value.
-    pub const GC_FLAT: &str = "containerd.io/gc.flat";
 }
 
 /// Labels of one object, sorted by key.

@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use super::digest;
+use super::{SnapshotKey, digest};
 use crate::{Error, Result};
-
-/// Name of our snapshotter in requests on the API socket, in leases, and in containerd's configuration.
-pub const SNAPSHOTTER: &str = "leasehold";
 
 /// Longest id of a lease or of what it names, in bytes: the longest key of containerd's own metadata.
 const MAX_LEN: usize = 32_768;
@@ -75,11 +72,6 @@ impl MemberKind {
         };
         if rest.is_some() { Err(malformed()) } else { Ok(kind) }
     }
-
-    /// Returns the kind of our own snapshots.
-    pub fn own_snapshots() -> MemberKind {
-        MemberKind::Snapshots(SNAPSHOTTER.into())
-    }
 }
 
 impl fmt::Display for MemberKind {
@@ -130,6 +122,25 @@ impl Member {
     /// Returns the resource's id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+}
+
+/// The lease of a request on snapshots: what the request makes, it is to name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotLease {
+    /// The lease. Its namespace is that of the snapshot.
+    pub id: LeaseId,
+    /// What our snapshotter is called: by containerd's configuration, and so in leases.
+    pub snapshotter: Box<str>,
+}
+
+impl SnapshotLease {
+    /// Returns what the lease calls a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a key that no lease can name.
+    pub fn member(&self, key: &SnapshotKey) -> Result<Member> {
+        Member::new(MemberKind::Snapshots(self.snapshotter.clone()), key.client_key())
     }
 }
 

@@ -15,7 +15,7 @@ pub use key::SnapshotKey;
 pub use labels::Labels;
 pub use labels::keys as label;
 pub use layer_id::LayerId;
-pub use lease::{LeaseId, Member, MemberKind, SNAPSHOTTER};
+pub use lease::{LeaseId, Member, MemberKind, SnapshotLease};
 pub use namespace::Namespace;
 pub use namespace::validate_identifier;
 pub use scope::Scope;

@@ -1,7 +1,7 @@
 //! Leases, what they name, and namespaces.
 
 use super::*;
-use crate::types::{LeaseId, Member, MemberKind, Namespace};
+use crate::types::{LeaseId, Member, MemberKind, Namespace, SnapshotLease};
 
 fn namespace(name: &str) -> Namespace {
     Namespace::parse(name).unwrap()
@@ -9,6 +9,10 @@ fn namespace(name: &str) -> Namespace {
 
 fn id(id: &str) -> LeaseId {
     LeaseId::parse(id).unwrap()
+}
+
+fn of_request(name: &str) -> SnapshotLease {
+    SnapshotLease { id: id(name), snapshotter: "lease.hold".into() }
 }
 
 fn image(name: &str) -> Member {
@@ -123,7 +127,7 @@ fn a_lease_of_many_members_is_gone_at_once_and_its_members_soon() {
     // Killed here: what is left to do is found again.
     let metadata = open(&dir);
     assert!(matches!(metadata.lease(&ns, &big), Err(Error::NotFound(_))));
-    assert!(metadata.leases(&ns, None, 10).unwrap().0.is_empty());
+    assert!(metadata.leases(&ns, None, 10).unwrap().leases.is_empty());
     assert_eq!(holder(&metadata, "one", "999", 1), None);
     let [due] = &metadata.expired(at(1), 10).unwrap()[..] else { panic!("not due") };
     assert!(due.deleted && due.id == big);
@@ -153,10 +157,10 @@ fn pages_of_leases_are_those_of_one_namespace() {
         lease(&metadata, "one", name, None);
         lease(&metadata, "on", name, None);
     }
-    let (first, next) = metadata.leases(&namespace("one"), None, 2).unwrap();
-    let (second, end) = metadata.leases(&namespace("one"), next.as_ref(), 2).unwrap();
-    let ids: Vec<_> = first.iter().chain(&second).map(|(id, _)| id.as_str()).collect();
-    assert_eq!((ids, end), (vec!["a", "b", "c"], None));
+    let first = metadata.leases(&namespace("one"), None, 2).unwrap();
+    let second = metadata.leases(&namespace("one"), first.next.as_ref(), 2).unwrap();
+    let ids: Vec<_> = first.leases.iter().chain(&second.leases).map(|(id, _)| id.as_str()).collect();
+    assert_eq!((ids, second.next), (vec!["a", "b", "c"], None));
     let names: Vec<_> = metadata.namespaces().unwrap().into_iter().map(|(name, _)| name.to_string()).collect();
     assert_eq!(names, ["on", "one"]);
 }
@@ -169,7 +173,10 @@ fn a_snapshot_is_named_by_the_lease_of_its_request() {
     let make = |key: SnapshotKey, lease: &str| {
         change(&metadata, |txn| {
             let labels = Labels::default();
-            txn.create(CreateSnapshot { kind: Kind::Active, key, parent: None, labels, lease: Some(id(lease)) }, None)
+            txn.create(
+                CreateSnapshot { kind: Kind::Active, key, parent: None, labels, lease: Some(of_request(lease)) },
+                None,
+            )
         })
     };
     let api = |ns: &str, key: &str| SnapshotKey::parse_in(Scope::Api(namespace(ns)), key).unwrap();
@@ -182,12 +189,14 @@ fn a_snapshot_is_named_by_the_lease_of_its_request() {
     assert!(matches!(make(api("two", "own"), "l"), Err(Error::NotFound(Resource::Lease(_)))));
     assert!(matches!(make(api("one", "with\0nul"), "l"), Err(Error::Invalid { .. })));
     assert!(metadata.namespace(&namespace("two")).unwrap().is_none(), "nothing was made there");
-    let named = |name: &str| Member::parse("snapshots/leasehold", name).unwrap();
+    let named = |name: &str| Member::parse("snapshots/lease.hold", name).unwrap();
     assert_eq!(members(&metadata, "one", "l"), [named("of containerd"), named("own")]);
 
     let commit = |key: SnapshotKey, name: SnapshotKey| {
         let (parent, labels) = (None, Labels::default());
-        change(&metadata, |txn| txn.commit_active(CommitActive { name, key, parent, labels, lease: Some(id("l")) }))
+        change(&metadata, |txn| {
+            txn.commit_active(CommitActive { name, key, parent, labels, lease: Some(of_request("l")) })
+        })
     };
     commit(key("one/7/of containerd"), key("one/11/sha256:ab")).unwrap();
     commit(api("one", "own"), api("one", "name")).unwrap();
