@@ -1,6 +1,7 @@
 //! From objects to the graph.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
 use super::bits::Packed;
@@ -38,8 +39,9 @@ pub struct Builder {
     flat_leases: HashSet<u32>,
     /// Snapshot, who refers to it, and on which condition.
     conditions: Vec<(u32, u32, UsedAt)>,
-    /// When snapshots were used.
-    used: HashMap<u32, Vec<SystemTime>>,
+    /// When snapshots were used, first and last. A client can make as many labels as it likes, and what is between these
+    /// two decides nothing.
+    used: HashMap<u32, RangeInclusive<SystemTime>>,
     /// There were more resources than can be numbered.
     full: bool,
     report: Report,
@@ -208,7 +210,8 @@ impl Builder {
             }
             Meaning::Used(time) if heeds.used => {
                 if let Some(number) = self.number_of(this) {
-                    self.used.entry(number).or_default().push(time);
+                    let uses = self.used.entry(number).or_insert(time..=time);
+                    *uses = time.min(*uses.start())..=time.max(*uses.end());
                 }
             }
             _ => {}
@@ -218,12 +221,11 @@ impl Builder {
     /// Makes edges of the conditions that hold. A snapshot may have been used several times; any of them will do.
     fn decide_conditions(&mut self) {
         for (snapshot, from, condition) in std::mem::take(&mut self.conditions) {
-            let used = self.used.get(&snapshot).into_iter().flatten();
-            let holding: Vec<SystemTime> = used.copied().filter(|used| condition.holds(*used, self.now)).collect();
-            if !holding.is_empty() {
+            let Some(used) = self.used.get(&snapshot).map(|uses| condition.best_of(uses)) else { continue };
+            if condition.holds(used, self.now) {
                 self.edges.push(Edge { from, to: Packed::new(snapshot, EdgeKind::Condition as u8) });
+                condition.ends(used).into_iter().for_each(|end| self.report.ends_at(end));
             }
-            holding.into_iter().filter_map(|used| condition.ends(used)).for_each(|end| self.report.ends_at(end));
         }
     }
 

@@ -3,6 +3,7 @@
 //! The one condition there is compares how long ago a snapshot was used with a length of time. Images and blobs carry
 //! the condition, with the snapshot that it is about; the snapshot carries when it was used.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use super::duration;
@@ -23,6 +24,14 @@ impl UsedAt {
         match self {
             UsedAt::LessThan(limit) => since < limit,
             UsedAt::MoreThan(limit) => since > limit,
+        }
+    }
+
+    /// Returns the use that fulfils the condition if any of several does.
+    pub(super) fn best_of(self, uses: &RangeInclusive<SystemTime>) -> SystemTime {
+        match self {
+            UsedAt::LessThan(_) => *uses.end(),
+            UsedAt::MoreThan(_) => *uses.start(),
         }
     }
 
