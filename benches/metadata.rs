@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
 use leasehold::store::Durability;
-use leasehold::types::{Labels, SnapshotKey};
+use leasehold::types::{Labels, MemberKind, Scope, SnapshotKey};
 
 fn key(prefix: &str, number: u64) -> SnapshotKey {
     SnapshotKey::parse(format!("bench/{number}/{prefix}-{number}")).unwrap()
@@ -45,7 +45,13 @@ impl Pool {
     fn create(&self, prefix: &str, number: u64, parent: Option<SnapshotKey>) {
         let layer = self.metadata.allocate_layer();
         let mut txn = self.metadata.write(SystemTime::now()).unwrap();
-        let create = CreateSnapshot { kind: Kind::Active, key: key(prefix, number), parent, labels: Labels::default() };
+        let create = CreateSnapshot {
+            kind: Kind::Active,
+            key: key(prefix, number),
+            parent,
+            labels: Labels::default(),
+            lease: None,
+        };
         txn.create(create, Some(layer)).unwrap();
         txn.commit().unwrap();
     }
@@ -57,6 +63,7 @@ impl Pool {
             key: key("extract", number),
             parent: None,
             labels: Labels::default(),
+            lease: None,
         })
         .unwrap();
         txn.commit().unwrap();
@@ -64,7 +71,7 @@ impl Pool {
 
     fn remove(&self, key: &SnapshotKey) {
         let mut txn = self.metadata.write(SystemTime::now()).unwrap();
-        txn.remove(key).unwrap();
+        txn.remove(&MemberKind::Snapshots("leasehold".into()), key).unwrap();
         txn.commit().unwrap();
     }
 
@@ -101,7 +108,9 @@ fn operations(c: &mut Criterion) {
             });
         });
         group.bench_function(id("page of 100"), |b| {
-            b.iter(|| pool.metadata.snapshots(Some(&key("name", present / 2)), 100).unwrap().snapshots.len());
+            b.iter(|| {
+                pool.metadata.snapshots(&Scope::Plugin, Some(&key("name", present / 2)), 100).unwrap().snapshots.len()
+            });
         });
         group.finish();
     }

@@ -15,7 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::gc::Collector;
 use crate::grpc::{Listener, Servers};
+use crate::leases::Leases;
 use crate::metadata::Metadata;
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
 use crate::pool::PoolLock;
@@ -28,6 +30,7 @@ use crate::{Chain, Error, Result};
 pub struct App {
     config: Config,
     snapshotter: Arc<Snapshotter>,
+    leases: Arc<Leases>,
     host: HostFeatures,
     // Last: given back when everything else is gone.
     _lock: PoolLock,
@@ -94,7 +97,8 @@ impl App {
         let (snapshotter, report) = Snapshotter::start(metadata, layout, dirs, settings)?;
         report.log();
         return_free_memory();
-        Ok(App { config, snapshotter: Arc::new(snapshotter), host, _lock: lock })
+        let leases = Leases::new(snapshotter.metadata().clone(), Arc::default());
+        Ok(App { config, snapshotter: Arc::new(snapshotter), leases: Arc::new(leases), host, _lock: lock })
     }
 
     /// Serves until SIGTERM or SIGINT.
@@ -109,9 +113,11 @@ impl App {
             .max_blocking_threads(self.config.limits.max_concurrent_requests)
             .build()
             .map_err(|err| Error::Pool(format!("the runtime cannot be started: {err}")))?;
+        let collector = Collector::start(self.snapshotter.clone(), self.leases.clone())?;
         let result = runtime.block_on(self.serve());
         // What did not end within the grace period gets a last second; recovery covers the rest.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        collector.stop();
         self.snapshotter.stop();
         tracing::info!("stopped");
         result
@@ -126,8 +132,8 @@ impl App {
         let signalled = stop_signal();
         let (plugin, api) = self.listeners()?;
         let stop = CancellationToken::new();
-        let servers =
-            Servers::new(self.snapshotter.clone(), self.host.clone(), self.config.limits.max_concurrent_requests);
+        let threads = self.config.limits.max_concurrent_requests;
+        let servers = Servers::new(self.snapshotter.clone(), self.leases.clone(), self.host.clone(), threads);
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));
         notify(&[NotifyState::Ready]);
@@ -136,13 +142,14 @@ impl App {
             api = %self.config.api.socket.display(),
             "serving"
         );
-        let (stopper, snapshotter) = (stop.clone(), self.snapshotter.clone());
+        let (stopper, snapshotter, changes) = (stop.clone(), self.snapshotter.clone(), self.leases.changes().clone());
         tokio::spawn(async move {
             signalled.await;
             // Before the servers end, which may be at once.
             notify(&[NotifyState::Stopping]);
             stopper.cancel();
             snapshotter.release_waiting();
+            changes.detach();
         });
         drain(serving, stop, self.config.daemon.shutdown_grace).await
     }
@@ -208,6 +215,7 @@ async fn drain(
 
 fn settings(config: &Config, host: &HostFeatures) -> Settings {
     Settings {
+        name: config.snapshotter.name.as_str().into(),
         mounts: MountOptions::new(&config.snapshotter.mount_options, true, host),
         upperdir_label: config.snapshotter.upperdir_label,
         sync_layers_on_commit: config.durability.sync_layers_on_commit,

@@ -21,6 +21,12 @@ pub enum Resource {
     Snapshot(String),
     /// A backing directory by its number.
     Layer(u64),
+    /// A lease by its id.
+    Lease(String),
+    /// A namespace by its name.
+    Namespace(String),
+    /// A plugin by its type and id.
+    Plugin(String),
 }
 
 impl fmt::Display for Resource {
@@ -28,6 +34,9 @@ impl fmt::Display for Resource {
         match self {
             Resource::Snapshot(key) => write!(f, "snapshot {}", Shortened(key)),
             Resource::Layer(id) => write!(f, "layer {id}"),
+            Resource::Lease(id) => write!(f, "lease {}", Shortened(id)),
+            Resource::Plugin(name) => write!(f, "plugin {}", Shortened(name)),
+            Resource::Namespace(name) => write!(f, "namespace {}", Shortened(name)),
         }
     }
 }
@@ -76,6 +85,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The caller asked for something that does not exist here, but may elsewhere or later.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    /// A request on the API socket came without a namespace.
+    #[error("namespace is required")]
+    NoNamespace,
     /// A file system call failed.
     #[error("{op} {path:?}")]
     Fs {

@@ -11,8 +11,11 @@ pub mod config;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
+pub mod gc;
 pub mod grpc;
+pub mod leases;
 pub mod metadata;
+pub mod namespaces;
 pub mod overlay;
 pub mod pool;
 pub mod snapshotter;

@@ -3,6 +3,8 @@
 mod common;
 #[path = "crash/damage.rs"]
 mod damage;
+#[path = "crash/leases.rs"]
+mod leases;
 #[path = "crash/points.rs"]
 mod points;
 #[path = "crash/workload.rs"]
@@ -98,6 +100,28 @@ fn repair() -> &'static BTreeSet<String> {
     })
 }
 
+/// Changes leases and namespaces.
+fn lease_changes() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = leases::template();
+        each_point(|at| {
+            let site = site();
+            damage::copy(template.root(), site.root());
+            let (answered, outcome) = leases::run(&site, at);
+            leases::check(&site, answered);
+            outcome
+        })
+    })
+}
+
+#[test]
+fn privileged_leases_survive_a_crash_at_every_point_of_their_changes() {
+    if is_root("leases_survive_a_crash_at_every_point_of_their_changes") {
+        lease_changes();
+    }
+}
+
 #[test]
 fn privileged_every_answer_survives_a_crash_at_every_point_of_every_operation() {
     if is_root("every_answer_survives_a_crash_at_every_point_of_every_operation") {
@@ -122,7 +146,8 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 #[test]
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
-        let crashed: BTreeSet<String> = [workload(), recovery(), repair()].into_iter().flatten().cloned().collect();
+        let crashed: BTreeSet<String> =
+            [workload(), recovery(), repair(), lease_changes()].into_iter().flatten().cloned().collect();
         let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();
         assert!(missed.is_empty(), "no crash at {missed:?}");
     }

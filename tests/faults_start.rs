@@ -11,6 +11,7 @@ use common::client::Client;
 use common::daemon::Site;
 use common::filesystem::{FileSystem, privileged};
 use common::tools::output;
+use leasehold::metadata::SCHEMA_VERSION;
 use leasehold::store::{Column, Durability, Store};
 use nix::mount::{MsFlags, mount};
 
@@ -188,10 +189,12 @@ fn privileged_a_pool_of_a_newer_version_is_refused_and_not_changed() {
         let daemon = site.start();
         Client::new(&daemon).make_layer("base", "", "kept").unwrap();
         assert!(daemon.stop().success());
-        set_schema(site.root(), 2);
+        let newer = SCHEMA_VERSION + 1;
+        set_schema(site.root(), newer);
         let message = refusal(&site);
-        assert_says(&message, &["schema version 2", "up to 1", "newer leasehold", "another root"]);
-        set_schema(site.root(), 1);
+        let (found, known) = (format!("schema version {newer}"), format!("up to {SCHEMA_VERSION}"));
+        assert_says(&message, &[&found, &known, "newer leasehold", "another root"]);
+        set_schema(site.root(), SCHEMA_VERSION);
         let daemon = site.start();
         assert_eq!(Client::new(&daemon).stat("base").unwrap().name, "base");
     });

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use source::Source;
 
-/// Directories that are no part of the sources.
+/// What is no part of the sources.
 const SKIPPED: [&str; 2] = [".git", "target"];
 
 fn check(source: &Source) -> Vec<String> {
@@ -32,10 +32,12 @@ fn the_sources_are_tidy() {
 fn read_below(root: &Path, dir: &Path, sources: &mut Vec<Source>) {
     for entry in fs::read_dir(dir).unwrap() {
         let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        // `.git` is a file where the clone is a work tree of another one.
+        if SKIPPED.iter().any(|skipped| name == *skipped) {
+            continue;
+        }
         if path.is_dir() && !path.is_symlink() {
-            if !SKIPPED.iter().any(|skipped| name == *skipped) {
-                read_below(root, &path, sources);
-            }
+            read_below(root, &path, sources);
             continue;
         }
         // What is not text has no lines to check.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use prost_types::{FieldMask, Timestamp};
-use tonic::Status;
 
 use crate::metadata::{Kind, LabelUpdate};
 use crate::overlay;
@@ -14,6 +13,7 @@ use crate::{Error, Result};
 
 use super::proto::containerd::services::snapshots::v1 as api;
 use super::proto::containerd::types::Mount;
+use super::scope::Caller;
 
 pub(super) fn mounts(mounts: Vec<overlay::Mount>) -> Vec<Mount> {
     mounts
@@ -49,13 +49,14 @@ pub(super) fn labels(labels: BTreeMap<String, String>) -> Result<Labels> {
 }
 
 /// Reads the request of Update: which snapshot, and what becomes of its labels.
-pub(super) fn update(request: api::UpdateSnapshotRequest) -> Result<(SnapshotKey, LabelUpdate), Status> {
+pub(super) fn update(caller: &Caller, request: api::UpdateSnapshotRequest) -> Result<(SnapshotKey, LabelUpdate)> {
     let info = request.info.ok_or_else(|| Error::invalid("info", "is missing"))?;
-    let key = SnapshotKey::parse(info.name)?;
+    let key = caller.key(info.name)?;
     Ok((key, label_update(request.update_mask, info.labels)?))
 }
 
-fn label_update(mask: Option<FieldMask>, sent: BTreeMap<String, String>) -> Result<LabelUpdate> {
+/// Reads a mask and the labels that come with it.
+pub(super) fn label_update(mask: Option<FieldMask>, sent: BTreeMap<String, String>) -> Result<LabelUpdate> {
     let paths = mask.map(|mask| mask.paths).unwrap_or_default();
     if paths.is_empty() || paths.iter().any(|path| path == "labels") {
         check_paths(&paths)?;

@@ -5,11 +5,16 @@
 
 mod admin;
 mod convert;
+mod introspection;
+mod leases;
+mod namespaces;
 mod peer;
 mod request;
+mod scope;
 mod server;
 mod snapshots;
 mod status;
+mod version;
 
 pub use server::{Listener, Servers, client};
 
@@ -25,6 +30,34 @@ pub mod proto {
         }
         /// Services.
         pub mod services {
+            /// Introspection.
+            pub mod introspection {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.introspection.v1");
+                }
+            }
+            /// Leases.
+            pub mod leases {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.leases.v1");
+                }
+            }
+            /// Namespaces.
+            pub mod namespaces {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.namespaces.v1");
+                }
+            }
+            /// Version.
+            pub mod version {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.version.v1");
+                }
+            }
             /// Snapshots.
             pub mod snapshots {
                 /// Version 1.

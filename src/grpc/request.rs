@@ -8,16 +8,13 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tracing::Span;
 
-use crate::snapshotter::Snapshotter;
 use crate::{Error, Result};
 
-/// Headers that containerd sends. Both may be absent (its collector sends neither), and an unknown lease is no error.
-const NAMESPACE: &str = "containerd-namespace";
-const LEASE: &str = "containerd-lease";
+use super::scope::{LEASE, NAMESPACE, header};
 
 /// Opens the span of a request, with the fields that an operator searches for.
 pub(super) fn span(method: &'static str, headers: &MetadataMap, key: &str) -> Span {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map_or("", shortened);
+    let header = |name| header(headers, name).map_or("", shortened);
     tracing::info_span!("request", method, namespace = header(NAMESPACE), lease = header(LEASE), key = shortened(key))
 }
 
@@ -38,30 +35,30 @@ impl Slow {
     }
 
     /// Like [`blocking`], for work that may take long.
-    pub async fn blocking<T: Send + 'static>(
+    pub async fn blocking<S: Send + Sync + 'static, T: Send + 'static>(
         &self,
-        snapshotter: &Arc<Snapshotter>,
+        core: &Arc<S>,
         method: &'static str,
         span: Span,
-        work: impl FnOnce(&Snapshotter) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&S) -> Result<T> + Send + 'static,
     ) -> Result<T, Status> {
         let _turn = self.0.acquire().await.map_err(|_| Error::ShuttingDown)?;
-        blocking(snapshotter, method, span, work).await
+        blocking(core, method, span, work).await
     }
 }
 
 /// Runs `work` on the blocking pool, in the request's span, and counts it.
-pub(super) async fn blocking<T: Send + 'static>(
-    snapshotter: &Arc<Snapshotter>,
+pub(super) async fn blocking<S: Send + Sync + 'static, T: Send + 'static>(
+    core: &Arc<S>,
     method: &'static str,
     span: Span,
-    work: impl FnOnce(&Snapshotter) -> Result<T> + Send + 'static,
+    work: impl FnOnce(&S) -> Result<T> + Send + 'static,
 ) -> Result<T, Status> {
     let started = Instant::now();
-    let snapshotter = snapshotter.clone();
+    let core = core.clone();
     let result = tokio::task::spawn_blocking(move || {
         let _entered = span.entered();
-        work(&snapshotter).map_err(refuse)
+        work(&core).map_err(refuse)
     })
     .await
     .unwrap_or_else(|err| {
@@ -75,21 +72,21 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Runs `cached` on this thread, and only when it returns `None` `read` on the blocking pool: waking another thread
 /// costs more than a look into memory.
-pub(super) async fn from_memory<T: Send + 'static>(
-    snapshotter: &Arc<Snapshotter>,
+pub(super) async fn from_memory<S: Send + Sync + 'static, T: Send + 'static>(
+    core: &Arc<S>,
     method: &'static str,
     span: Span,
-    cached: impl FnOnce(&Snapshotter) -> Result<Option<T>>,
-    read: impl FnOnce(&Snapshotter) -> Result<T> + Send + 'static,
+    cached: impl FnOnce(&S) -> Result<Option<T>>,
+    read: impl FnOnce(&S) -> Result<T> + Send + 'static,
 ) -> Result<T, Status> {
     let started = Instant::now();
-    let found = span.in_scope(|| cached(snapshotter).map_err(refuse));
+    let found = span.in_scope(|| cached(core).map_err(refuse));
     match found.transpose() {
         Some(result) => {
             count(method, started, &result);
             result
         }
-        None => blocking(snapshotter, method, span, read).await,
+        None => blocking(core, method, span, read).await,
     }
 }
 
@@ -109,7 +106,11 @@ fn count<T>(method: &'static str, started: Instant, result: &Result<T, Status>) 
 /// What a client asked wrongly is for debugging; what failed here is for the operator.
 fn log_failure(status: &Status) {
     match status.code() {
-        Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::InvalidArgument => {
+        Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::Unimplemented => {
             tracing::debug!(code = name(status.code()), error = status.message(), "request refused");
         }
         code => tracing::error!(code = name(code), error = status.message(), "request failed"),

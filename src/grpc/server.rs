@@ -13,16 +13,26 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use crate::leases::Leases;
+use crate::namespaces::Namespaces;
 use crate::overlay::HostFeatures;
 use crate::snapshotter::Snapshotter;
 use crate::{Error, FsOp, Result};
 
 use super::admin::AdminService;
+use super::introspection::IntrospectionService;
+use super::leases::LeasesService;
+use super::namespaces::NamespacesService;
 use super::peer::{Allowed, is_allowed};
+use super::proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
+use super::proto::containerd::services::leases::v1::leases_server::LeasesServer;
+use super::proto::containerd::services::namespaces::v1::namespaces_server::NamespacesServer;
 use super::proto::containerd::services::snapshots::v1::snapshots_server::SnapshotsServer;
+use super::proto::containerd::services::version::v1::version_server::VersionServer;
 use super::proto::leasehold::admin::v1::admin_server::AdminServer;
 use super::request::Slow;
 use super::snapshots::SnapshotsService;
+use super::version::VersionService;
 
 /// containerd's own limit for one message.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -118,14 +128,17 @@ impl Drop for SocketFile {
 /// The servers of both sockets.
 pub struct Servers {
     snapshotter: Arc<Snapshotter>,
+    leases: Arc<Leases>,
+    namespaces: Arc<Namespaces>,
     host: HostFeatures,
     threads: usize,
 }
 
 impl Servers {
     /// Makes the servers over one pool; `threads` is the size of the blocking pool.
-    pub fn new(snapshotter: Arc<Snapshotter>, host: HostFeatures, threads: usize) -> Servers {
-        Servers { snapshotter, host, threads }
+    pub fn new(snapshotter: Arc<Snapshotter>, leases: Arc<Leases>, host: HostFeatures, threads: usize) -> Servers {
+        let namespaces = Arc::new(Namespaces::new(snapshotter.metadata().clone(), leases.clone()));
+        Servers { snapshotter, leases, namespaces, host, threads }
     }
 
     /// Serves both sockets until `stop`; then no new request is taken, and those under way are finished.
@@ -135,14 +148,26 @@ impl Servers {
     pub async fn serve(self, plugin: Listener, api: Listener, stop: CancellationToken) -> Result<()> {
         let (health, health_service) = health_reporter();
         let slow = Slow::new(self.threads);
-        let service = SnapshotsServer::new(SnapshotsService::new(self.snapshotter.clone(), slow.clone()))
+        report_serving(&health).await;
+        let snapshots = |service| {
+            SnapshotsServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+        };
+        let for_containerd = SnapshotsService::for_containerd(self.snapshotter.clone(), slow.clone());
+        let plugin_router =
+            Server::builder().add_service(snapshots(for_containerd)).add_service(health_service.clone());
+        let for_clients =
+            SnapshotsService::for_clients(self.snapshotter.clone(), slow.clone(), self.leases.changes().clone());
+        let leases = LeasesServer::new(LeasesService::new(self.leases.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let admin = AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow));
-        report_serving(&health).await;
-
-        let plugin_router = Server::builder().add_service(service).add_service(health_service.clone());
-        let api_router = Server::builder().add_service(admin).add_service(health_service);
+        let api_router = Server::builder()
+            .add_service(AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow)))
+            .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))
+            .add_service(leases)
+            .add_service(NamespacesServer::new(NamespacesService::new(self.namespaces.clone())))
+            .add_service(snapshots(for_clients))
+            .add_service(VersionServer::new(VersionService))
+            .add_service(health_service);
         let (plugin, plugin_allowed, _plugin_file) = plugin.into_tokio()?;
         let (api, api_allowed, _api_file) = api.into_tokio()?;
         let plugin = plugin_router.serve_with_incoming_shutdown(
@@ -171,6 +196,10 @@ fn admit(allowed: Allowed) -> impl FnMut(&std::io::Result<tokio::net::UnixStream
 async fn report_serving(health: &HealthReporter) {
     health.set_serving::<SnapshotsServer<SnapshotsService>>().await;
     health.set_serving::<AdminServer<AdminService>>().await;
+    health.set_serving::<IntrospectionServer<IntrospectionService>>().await;
+    health.set_serving::<LeasesServer<LeasesService>>().await;
+    health.set_serving::<NamespacesServer<NamespacesService>>().await;
+    health.set_serving::<VersionServer<VersionService>>().await;
 }
 
 /// Connects to a daemon's socket.

@@ -1,17 +1,22 @@
 //! containerd's Snapshots service.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
+use crate::Error;
+use crate::leases::Changes;
 use crate::metadata::{CommitActive, Kind};
+use crate::overlay::Mount;
 use crate::snapshotter::{Create, List, Snapshotter};
-use crate::types::{Filter, SnapshotKey};
+use crate::types::{Filter, Scope};
 
 use super::convert;
 use super::proto::containerd::services::snapshots::v1::snapshots_server::Snapshots;
@@ -22,16 +27,40 @@ use super::proto::containerd::services::snapshots::v1::{
     ViewSnapshotResponse,
 };
 use super::request::{Slow, blocking, from_memory, span};
+use super::scope::Caller;
 
-/// The service over one pool.
+/// The service over one pool, on one socket.
 pub(super) struct SnapshotsService {
     snapshotter: Arc<Snapshotter>,
     slow: Slow,
+    socket: Socket,
+}
+
+/// Where the service is.
+enum Socket {
+    /// containerd is the only client.
+    Plugin,
+    /// Clients are in namespaces, and what they no longer need is collected.
+    Api(Arc<Changes>),
 }
 
 impl SnapshotsService {
-    pub fn new(snapshotter: Arc<Snapshotter>, slow: Slow) -> SnapshotsService {
-        SnapshotsService { snapshotter, slow }
+    /// Makes the service of the plugin socket.
+    pub fn for_containerd(snapshotter: Arc<Snapshotter>, slow: Slow) -> SnapshotsService {
+        SnapshotsService { snapshotter, slow, socket: Socket::Plugin }
+    }
+
+    /// Makes the service of the API socket. Removals are told to `changes`.
+    pub fn for_clients(snapshotter: Arc<Snapshotter>, slow: Slow, changes: Arc<Changes>) -> SnapshotsService {
+        SnapshotsService { snapshotter, slow, socket: Socket::Api(changes) }
+    }
+
+    /// Reads the headers of a request, and the snapshotter that it names.
+    fn caller(&self, headers: &MetadataMap, snapshotter: &str) -> Result<Caller, Error> {
+        match self.socket {
+            Socket::Plugin => Ok(Caller::on_plugin_socket(headers, self.snapshotter.name())),
+            Socket::Api(_) => Caller::on_api_socket(headers, self.snapshotter.name(), snapshotter),
+        }
     }
 }
 
@@ -42,50 +71,45 @@ impl Snapshots for SnapshotsService {
         request: Request<PrepareSnapshotRequest>,
     ) -> Result<Response<PrepareSnapshotResponse>, Status> {
         let span = span("Prepare", request.metadata(), &request.get_ref().key);
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let PrepareSnapshotRequest { key, parent, labels, .. } = request.into_inner();
         let mounts = blocking(&self.snapshotter, "Prepare", span, move |snapshotter| {
-            snapshotter.create(Create {
-                kind: Kind::Active,
-                key: SnapshotKey::parse(key)?,
-                parent: SnapshotKey::parse_parent(parent)?,
-                labels: convert::labels(labels)?,
-            })
+            create(snapshotter, Kind::Active, caller?, key, parent, labels)
         });
         Ok(Response::new(PrepareSnapshotResponse { mounts: convert::mounts(mounts.await?) }))
     }
 
     async fn view(&self, request: Request<ViewSnapshotRequest>) -> Result<Response<ViewSnapshotResponse>, Status> {
         let span = span("View", request.metadata(), &request.get_ref().key);
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let ViewSnapshotRequest { key, parent, labels, .. } = request.into_inner();
         let mounts = blocking(&self.snapshotter, "View", span, move |snapshotter| {
-            snapshotter.create(Create {
-                kind: Kind::View,
-                key: SnapshotKey::parse(key)?,
-                parent: SnapshotKey::parse_parent(parent)?,
-                labels: convert::labels(labels)?,
-            })
+            create(snapshotter, Kind::View, caller?, key, parent, labels)
         });
         Ok(Response::new(ViewSnapshotResponse { mounts: convert::mounts(mounts.await?) }))
     }
 
     async fn mounts(&self, request: Request<MountsRequest>) -> Result<Response<MountsResponse>, Status> {
         let span = span("Mounts", request.metadata(), &request.get_ref().key);
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let key = request.into_inner().key;
-        let mounts = blocking(&self.snapshotter, "Mounts", span, move |snapshotter| {
-            snapshotter.mounts(&SnapshotKey::parse(key)?)
-        });
+        let mounts =
+            blocking(&self.snapshotter, "Mounts", span, move |snapshotter| snapshotter.mounts(&caller?.key(key)?));
         Ok(Response::new(MountsResponse { mounts: convert::mounts(mounts.await?) }))
     }
 
     async fn commit(&self, request: Request<CommitSnapshotRequest>) -> Result<Response<()>, Status> {
         let span = span("Commit", request.metadata(), &request.get_ref().key);
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let CommitSnapshotRequest { name, key, labels, parent, .. } = request.into_inner();
         blocking(&self.snapshotter, "Commit", span, move |snapshotter| {
+            let caller = caller?;
             snapshotter.commit(CommitActive {
-                name: SnapshotKey::parse(name)?,
-                key: SnapshotKey::parse(key)?,
-                parent: SnapshotKey::parse_parent(parent)?,
+                name: caller.key(name)?,
+                key: caller.key(key)?,
+                parent: caller.parent(parent)?,
                 labels: convert::labels(labels)?,
+                lease: caller.lease,
             })
         })
         .await
@@ -94,15 +118,28 @@ impl Snapshots for SnapshotsService {
 
     async fn remove(&self, request: Request<RemoveSnapshotRequest>) -> Result<Response<()>, Status> {
         let span = span("Remove", request.metadata(), &request.get_ref().key);
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let key = request.into_inner().key;
-        blocking(&self.snapshotter, "Remove", span, move |snapshotter| snapshotter.remove(&SnapshotKey::parse(key)?))
-            .await
-            .map(Response::new)
+        let removed = blocking(&self.snapshotter, "Remove", span, move |snapshotter| {
+            let caller = caller?;
+            let key = caller.key(key)?;
+            match caller.scope {
+                Scope::Plugin => snapshotter.remove(&key),
+                Scope::Api(_) => snapshotter.remove_from(&key, caller.lease.as_ref()),
+            }
+        });
+        removed.await?;
+        if let Socket::Api(changes) = &self.socket {
+            // Its parents may have been kept by it alone.
+            changes.dirty();
+        }
+        Ok(Response::new(()))
     }
 
     async fn stat(&self, request: Request<StatSnapshotRequest>) -> Result<Response<StatSnapshotResponse>, Status> {
         let span = span("Stat", request.metadata(), &request.get_ref().key);
-        let key = SnapshotKey::parse(request.into_inner().key)?;
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter)?;
+        let key = caller.key(request.into_inner().key)?;
         let info = from_memory(&self.snapshotter, "Stat", span, |snapshotter| snapshotter.stat_cached(&key), {
             let key = key.clone();
             move |snapshotter| snapshotter.stat(key)
@@ -116,8 +153,12 @@ impl Snapshots for SnapshotsService {
     ) -> Result<Response<UpdateSnapshotResponse>, Status> {
         let name = request.get_ref().info.as_ref().map(|info| info.name.as_str()).unwrap_or_default();
         let span = span("Update", request.metadata(), name);
-        let (key, update) = convert::update(request.into_inner())?;
-        let info = blocking(&self.snapshotter, "Update", span, move |snapshotter| snapshotter.update(key, update));
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
+        let request = request.into_inner();
+        let info = blocking(&self.snapshotter, "Update", span, move |snapshotter| {
+            let (key, update) = convert::update(&caller?, request)?;
+            snapshotter.update(key, update)
+        });
         Ok(Response::new(UpdateSnapshotResponse { info: Some(convert::info(info.await?)) }))
     }
 
@@ -125,21 +166,23 @@ impl Snapshots for SnapshotsService {
 
     async fn list(&self, request: Request<ListSnapshotsRequest>) -> Result<Response<Self::ListStream>, Status> {
         let span = span("List", request.metadata(), "");
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let filters = request.into_inner().filters;
         // Compiling patterns is work, if bounded: not for the threads that serve everybody.
-        let parse = move |_: &Snapshotter| Filter::parse_all(&filters);
-        let filter = blocking(&self.snapshotter, "List", span.clone(), parse).await?;
+        let parse = move |_: &Snapshotter| Ok(List::new(caller?.scope, Filter::parse_all(&filters)?));
+        let list = blocking(&self.snapshotter, "List", span.clone(), parse).await?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(stream_pages(self.snapshotter.clone(), List::new(filter), span, sender));
+        tokio::spawn(stream_pages(self.snapshotter.clone(), list, span, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn usage(&self, request: Request<UsageRequest>) -> Result<Response<UsageResponse>, Status> {
         let span = span("Usage", request.metadata(), &request.get_ref().key);
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let key = request.into_inner().key;
-        let usage = self.slow.blocking(&self.snapshotter, "Usage", span, move |snapshotter| {
-            snapshotter.usage(&SnapshotKey::parse(key)?)
-        });
+        let usage = self
+            .slow
+            .blocking(&self.snapshotter, "Usage", span, move |snapshotter| snapshotter.usage(&caller?.key(key)?));
         let usage = usage.await?;
         let clamp = |number| i64::try_from(number).unwrap_or(i64::MAX);
         Ok(Response::new(UsageResponse { size: clamp(usage.size), inodes: clamp(usage.inodes) }))
@@ -147,12 +190,27 @@ impl Snapshots for SnapshotsService {
 
     async fn cleanup(&self, request: Request<CleanupRequest>) -> Result<Response<()>, Status> {
         let span = span("Cleanup", request.metadata(), "");
-        let cleanup = self.slow.blocking(&self.snapshotter, "Cleanup", span, |snapshotter| {
+        let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
+        let cleanup = self.slow.blocking(&self.snapshotter, "Cleanup", span, move |snapshotter| {
+            caller?;
             snapshotter.cleanup();
             Ok(())
         });
         cleanup.await.map(Response::new)
     }
+}
+
+/// What Prepare and View have in common.
+fn create(
+    snapshotter: &Snapshotter,
+    kind: Kind,
+    caller: Caller,
+    key: String,
+    parent: String,
+    labels: BTreeMap<String, String>,
+) -> Result<Vec<Mount>, Error> {
+    let (key, parent, labels) = (caller.key(key)?, caller.parent(parent)?, convert::labels(labels)?);
+    snapshotter.create(Create { kind, key, parent, labels, lease: caller.lease })
 }
 
 /// Sends a listing page by page; ends when the client is gone. A page is read when the one before it was taken.

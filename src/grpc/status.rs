@@ -11,8 +11,9 @@ impl From<Error> for Status {
             Error::AlreadyExists(_) => Code::AlreadyExists,
             // containerd's collector skips this code and aborts on any other.
             Error::HasChildren(_) => Code::FailedPrecondition,
-            Error::WrongState { .. } => Code::FailedPrecondition,
+            Error::WrongState { .. } | Error::NoNamespace => Code::FailedPrecondition,
             Error::Invalid { .. } => Code::InvalidArgument,
+            Error::Unsupported(_) => Code::Unimplemented,
             Error::NoSpace { .. } => Code::ResourceExhausted,
             // containerd tries again, or reports it as passing.
             Error::Suspended(_) | Error::ShuttingDown => Code::Unavailable,

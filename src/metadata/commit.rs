@@ -4,7 +4,7 @@ use super::read::named;
 use super::record::{Kind, Layer, Snapshot, Usage};
 use super::{Transaction, schema};
 use crate::store::Column;
-use crate::types::{Labels, LayerId, SnapshotKey};
+use crate::types::{Labels, LayerId, SnapshotKey, SnapshotLease};
 use crate::{Error, Result};
 
 /// Turns the active snapshot `key` into the committed snapshot `name`.
@@ -18,6 +18,8 @@ pub struct CommitActive {
     pub parent: Option<SnapshotKey>,
     /// Replace those of the active snapshot.
     pub labels: Labels,
+    /// The lease that is to name it, and no longer the active snapshot.
+    pub lease: Option<SnapshotLease>,
 }
 
 impl Transaction<'_> {
@@ -25,7 +27,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] for the name, [`Error::NotFound`] for the key or the new parent,
-    /// [`Error::WrongState`] for a snapshot that is not active or a new parent that is not committed,
+    /// and on the API socket for the lease; [`Error::WrongState`] for a snapshot that is not active or a new parent that is not committed,
     /// [`Error::Invalid`] for another parent than it was prepared with.
     pub fn commit_active(&mut self, commit: CommitActive) -> Result<Snapshot> {
         self.require_absent(&commit.name)?;
@@ -43,6 +45,8 @@ impl Transaction<'_> {
         if let Some(parent) = commit.parent {
             self.rebase(&commit.key, &mut committed, parent)?;
         }
+        self.lease_snapshot(&commit.name, commit.lease.as_ref())?;
+        self.unlease_snapshot(&commit.key, commit.lease.as_ref())?;
         self.txn.delete(Column::Snapshots, schema::snapshot(&commit.key));
         self.put_snapshot(&commit.name, &committed);
         Ok(committed)

@@ -4,7 +4,7 @@ use super::read::named;
 use super::record::{Kind, Layer, Snapshot};
 use super::{Metadata, Transaction, schema};
 use crate::store::Column;
-use crate::types::{Labels, LayerId, SnapshotKey};
+use crate::types::{Labels, LayerId, Scope, SnapshotKey, SnapshotLease, label};
 use crate::{Error, Result};
 
 /// What a new active snapshot or view is.
@@ -18,6 +18,8 @@ pub struct CreateSnapshot {
     pub parent: Option<SnapshotKey>,
     /// What the client attached.
     pub labels: Labels,
+    /// The lease that is to name it.
+    pub lease: Option<SnapshotLease>,
 }
 
 impl Metadata {
@@ -27,11 +29,33 @@ impl Metadata {
     /// As for [`Transaction::create`].
     pub fn check_create(&self, create: &CreateSnapshot) -> Result<Option<Snapshot>> {
         let parent = create.parent.as_ref().map(|key| committed_parent(key, self.snapshot(key)?)).transpose()?;
-        match self.snapshot(&create.key) {
-            Err(Error::NotFound(_)) => Ok(parent),
-            Ok(_) => Err(Error::AlreadyExists(named(&create.key))),
-            Err(err) => Err(err),
+        for key in create.names()? {
+            match self.snapshot(&key) {
+                Err(Error::NotFound(_)) => {}
+                Ok(_) => return Err(Error::AlreadyExists(named(&key))),
+                Err(err) => return Err(err),
+            }
         }
+        if let (Scope::Api(namespace), Some(lease)) = (create.key.scope(), &create.lease) {
+            self.lease(namespace, &lease.id)?;
+        }
+        Ok(parent)
+    }
+}
+
+impl CreateSnapshot {
+    /// Returns the names that must be free: first that of the snapshot which is to be made of this one, if the client
+    /// says it, then its own key. The plugin socket knows the former only in containerd's notation, so there it is
+    /// containerd that looks.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a label that cannot be a name.
+    pub fn names(&self) -> Result<Vec<SnapshotKey>> {
+        let target = match (self.key.scope(), self.labels.get(label::SNAPSHOT_REF)) {
+            (Scope::Api(_), Some(target)) => Some(SnapshotKey::parse_in(self.key.scope().clone(), target)?),
+            _ => None,
+        };
+        Ok(target.into_iter().chain([self.key.clone()]).collect())
     }
 }
 
@@ -39,11 +63,17 @@ impl Transaction<'_> {
     /// Makes an active snapshot or a view whose backing directory, if it has one, is `layer`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for the parent, [`Error::Invalid`] for one that is not committed,
+    /// [`Error::NotFound`] for the parent, and on the API socket for the lease; [`Error::Invalid`] for one that is not committed,
     /// [`Error::AlreadyExists`] for the key.
     pub fn create(&mut self, create: CreateSnapshot, layer: Option<LayerId>) -> Result<Snapshot> {
         let parent = create.parent.as_ref().map(|key| committed_parent(key, self.snapshot(key)?)).transpose()?;
-        self.require_absent(&create.key)?;
+        for key in create.names()? {
+            self.require_absent(&key)?;
+        }
+        self.lease_snapshot(&create.key, create.lease.as_ref())?;
+        if let Scope::Api(namespace) = create.key.scope() {
+            self.ensure_namespace(namespace)?;
+        }
         let snapshot = Snapshot {
             id: self.metadata.numbers.snapshot(),
             kind: create.kind,

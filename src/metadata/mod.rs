@@ -10,21 +10,36 @@
 //! children   <parent id> <snapshot id>    -> empty
 //! layers     <layer id>                   -> records.Layer
 //! trash      <layer id>                   -> records.Trash
+//! leases     <namespace> 0x00 <lease>     -> records.Lease
+//! members    <namespace> 0x00 <lease> 0x00 <type> 0x00 <resource>  -> empty
+//! leased     <namespace> 0x00 <type> 0x00 <resource> 0x00 <lease>  -> empty
+//! expiry     <nanoseconds since 1970> <namespace> 0x00 <lease>     -> empty
+//! namespaces <namespace>                  -> records.Namespace
+//! retained   <namespace> 0x00 <name>      -> records.Retained, of what containerd removed under that name
 //! ```
 //!
-//! Integers in keys are 8 bytes, big-endian. The namespace is empty for what came through the plugin socket, whose keys
-//! carry containerd's namespace themselves. Change this drawing with the code.
+//! Integers in keys are 8 bytes, big-endian. In `snapshots` the namespace is empty for what came through the plugin
+//! socket, whose keys carry containerd's namespace themselves. A type is in containerd's notation, for example
+//! `content` or `snapshots/leasehold`. No part that is followed by 0x00 holds one. Change this drawing with the code.
 //!
-//! Rules: a `snapshots` record's `layer` has a `layers` record, whose `references` counts such records; a layer is
-//! either in `layers` or in `trash`; every snapshot with a parent has one entry in `children`.
+//! Rules: a `snapshots` record's `layer` has a `layers` record, whose `references` counts such records, and the `retained`
+//! ones that have the layer as their own or a parent's; a layer is either in `layers` or in `trash`; every snapshot with a parent has one entry in `children`, and its parent is of the
+//! same namespace; every entry of `members` has one in `leased` and a lease; every lease that ends has one in `expiry`;
+//! the namespace of every lease, and of every snapshot of the API socket, is in `namespaces`.
+//!
+//! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 
 mod allocate;
 mod commit;
 mod create;
+mod leases;
+mod membership;
 mod migrate;
+mod namespaces;
 mod read;
 mod record;
 mod remove;
+mod retained;
 mod schema;
 mod trash;
 mod update;
@@ -35,10 +50,12 @@ use std::time::SystemTime;
 use allocate::Numbers;
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
+pub use leases::{Deletion, Due, LeasePage};
 pub use migrate::SCHEMA_VERSION;
 pub use read::{Consistent, Page, Totals};
-pub use record::{Kind, Layer, Snapshot, Usage};
+pub use record::{Kind, Layer, Lease, Retained, Snapshot, Usage};
 pub use remove::Removed;
+pub use retained::RetainedName;
 pub use update::LabelUpdate;
 
 use crate::Result;

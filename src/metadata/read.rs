@@ -3,7 +3,7 @@
 use super::record::{Layer, Snapshot};
 use super::{Metadata, Transaction, schema};
 use crate::store::{Column, ReadTxn};
-use crate::types::{LayerId, SnapshotKey};
+use crate::types::{LayerId, Scope, SnapshotKey};
 use crate::{Error, Resource, Result};
 
 /// Snapshots in key order, and where the next page begins.
@@ -43,13 +43,14 @@ impl Metadata {
         cached.map(|bytes| found(key, bytes)).transpose()
     }
 
-    /// Reads up to `limit` snapshots after `after`. No state is kept between pages, so a slow reader holds nothing.
+    /// Reads up to `limit` snapshots of a scope after `after`. No state is kept between pages, so a slow reader holds
+    /// nothing.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn snapshots(&self, after: Option<&SnapshotKey>, limit: usize) -> Result<Page> {
+    pub fn snapshots(&self, scope: &Scope, after: Option<&SnapshotKey>, limit: usize) -> Result<Page> {
         let after = after.map(schema::snapshot);
-        let entries = self.store.page(Column::Snapshots, schema::PLUGIN_SNAPSHOTS, after.as_deref(), limit)?;
+        let entries = self.store.page(Column::Snapshots, &schema::snapshots_of(scope), after.as_deref(), limit)?;
         let snapshots = entries.iter().filter_map(|(key, value)| readable(key, value)).collect();
         let next = match entries.last() {
             Some((key, _)) if entries.len() == limit => Some(schema::parse_snapshot(key)?),
@@ -97,18 +98,16 @@ impl Metadata {
 
 /// All records at one moment.
 pub struct Consistent<'t> {
-    txn: &'t ReadTxn<'t>,
+    pub(super) txn: &'t ReadTxn<'t>,
 }
 
 impl Consistent<'_> {
-    /// Calls `visit` with every snapshot, in key order. A record that cannot be decoded is passed as an error.
+    /// Calls `visit` with every snapshot of every scope, in key order. A record that cannot be decoded is passed as an error.
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
     pub fn each_snapshot(&self, mut visit: impl FnMut(Result<(SnapshotKey, Snapshot)>) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Snapshots, schema::PLUGIN_SNAPSHOTS, |key, value| {
-            visit(schema::parse_snapshot(key).and_then(|key| Ok((key, Snapshot::decode(value)?))))
-        })
+        self.txn.scan(Column::Snapshots, &[], |key, value| visit(decode(key, value)))
     }
 
     /// Calls `visit` with every layer, in the order of their numbers. A record that cannot be decoded is passed as an
@@ -172,13 +171,19 @@ impl Transaction<'_> {
 
 /// Decodes an entry of a listing. One that is damaged must not hide all others from containerd's collector.
 fn readable(key: &[u8], value: &[u8]) -> Option<(SnapshotKey, Snapshot)> {
-    match schema::parse_snapshot(key).and_then(|key| Ok((key, Snapshot::decode(value)?))) {
+    match decode(key, value) {
         Ok(entry) => Some(entry),
         Err(err) => {
             tracing::error!(error = %err, key = %key.escape_ascii(), "a snapshot cannot be listed; see leasehold fsck");
             None
         }
     }
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Result<(SnapshotKey, Snapshot)> {
+    let key = schema::parse_snapshot(key)?;
+    let snapshot = Snapshot::decode(key.scope(), value)?;
+    Ok((key, snapshot))
 }
 
 /// Returns the number in the key of a layer's record. Without one nothing can be done about the record.
@@ -196,5 +201,5 @@ pub(super) fn named(key: &SnapshotKey) -> Resource {
 }
 
 fn found(key: &SnapshotKey, bytes: Option<Vec<u8>>) -> Result<Snapshot> {
-    Snapshot::decode(&bytes.ok_or_else(|| Error::NotFound(named(key)))?)
+    Snapshot::decode(key.scope(), &bytes.ok_or_else(|| Error::NotFound(named(key)))?)
 }

@@ -4,7 +4,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use crate::types::{Labels, LayerId, SnapshotKey};
+mod lease;
+mod retained;
+
+pub use lease::Lease;
+pub(super) use lease::{decode_namespace, encode_namespace};
+pub use retained::Retained;
+
+use crate::types::{Labels, LayerId, Scope, SnapshotKey};
 use crate::{Error, Result};
 
 /// Generated from `proto/leasehold/records/v1`.
@@ -83,6 +90,10 @@ impl Snapshot {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
+        self.to_record().encode_to_vec()
+    }
+
+    fn to_record(&self) -> proto::Snapshot {
         proto::Snapshot {
             id: self.id,
             kind: match self.kind {
@@ -99,11 +110,14 @@ impl Snapshot {
             created_at: nanos(self.created_at),
             updated_at: nanos(self.updated_at),
         }
-        .encode_to_vec()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot> {
-        let record = proto::Snapshot::decode(bytes).map_err(|err| malformed("snapshot", err))?;
+    /// Decodes the record of a snapshot of `scope`, which its parent is of as well.
+    pub(super) fn decode(scope: &Scope, bytes: &[u8]) -> Result<Snapshot> {
+        Snapshot::from_record(scope, proto::Snapshot::decode(bytes).map_err(|err| malformed("snapshot", err))?)
+    }
+
+    fn from_record(scope: &Scope, record: proto::Snapshot) -> Result<Snapshot> {
         let kind = match record.kind() {
             proto::snapshot::Kind::View => Kind::View,
             proto::snapshot::Kind::Active => Kind::Active,
@@ -114,7 +128,7 @@ impl Snapshot {
             id: record.id,
             kind,
             layer: record.layer.map(LayerId::new),
-            parent: SnapshotKey::parse_parent(record.parent)?,
+            parent: SnapshotKey::parse_parent_in(scope.clone(), record.parent)?,
             parent_id: record.parent_id,
             parent_layers: record.parent_layers.into_iter().map(LayerId::new).collect(),
             labels: Labels::from_record(record.labels),
@@ -184,12 +198,12 @@ mod tests {
                 created_at: time(created),
                 updated_at: time(0),
             };
-            prop_assert_eq!(Snapshot::decode(&snapshot.encode()).unwrap(), snapshot);
+            prop_assert_eq!(Snapshot::decode(&Scope::Plugin, &snapshot.encode()).unwrap(), snapshot);
         }
 
         #[test]
         fn any_bytes_decode_or_fail(bytes: Vec<u8>) {
-            let _ = (Snapshot::decode(&bytes), Layer::decode(&bytes));
+            let _ = (Snapshot::decode(&Scope::Plugin, &bytes), Layer::decode(&bytes), Lease::decode(&bytes));
         }
     }
 }

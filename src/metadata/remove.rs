@@ -4,44 +4,55 @@ use super::read::named;
 use super::record::{Layer, Snapshot, encode_trash};
 use super::{Transaction, schema};
 use crate::store::Column;
-use crate::types::{LayerId, SnapshotKey};
+use crate::types::{LayerId, LeaseId, MemberKind, SnapshotKey};
 use crate::{Error, Result};
 
 /// What a removal left to do.
 #[derive(Debug)]
 pub struct Removed {
-    /// The layer that no record names any more; it is in `trash`.
-    pub trashed: Option<LayerId>,
+    /// Layers that no record names any more; they are in `trash`.
+    pub trashed: Vec<LayerId>,
+    /// The lease because of which the snapshot is retained.
+    pub held_by: Option<LeaseId>,
 }
 
 impl Transaction<'_> {
-    /// Removes a snapshot. A layer that loses its last reference goes to `trash` in the same transaction.
+    /// Removes a snapshot. Where a lease holds it, it becomes a retained one; else a layer that loses its last reference
+    /// goes to `trash` in the same transaction. `kind` is how leases name our snapshots.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::HasChildren`].
-    pub fn remove(&mut self, key: &SnapshotKey) -> Result<Removed> {
+    pub fn remove(&mut self, kind: &MemberKind, key: &SnapshotKey) -> Result<Removed> {
         let snapshot = self.snapshot(key)?;
         if self.txn.has_prefix(Column::Children, &schema::children_of(snapshot.id))? {
             return Err(Error::HasChildren(named(key)));
         }
-        let trashed = self.drop_snapshot(key, &snapshot)?;
-        if let Some(id) = trashed {
-            self.trash(id);
+        let (trashed, held_by) = match self.holder(kind, key)? {
+            Some((namespace, lease)) => (self.retain(&namespace, key, snapshot)?, Some(lease)),
+            None => (self.drop_snapshot(key, &snapshot)?.into_iter().collect(), None),
+        };
+        for id in &trashed {
+            self.trash(*id);
         }
-        Ok(Removed { trashed })
+        Ok(Removed { trashed, held_by })
     }
 
     /// Removes a snapshot's records; returns its layer when nothing names it any more.
     pub(super) fn drop_snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot) -> Result<Option<LayerId>> {
+        self.delete_snapshot(key, snapshot);
+        snapshot.layer.map_or(Ok(None), |id| self.release(id))
+    }
+
+    /// Deletes a snapshot's records, and leaves its layer as it is.
+    pub(super) fn delete_snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot) {
         self.txn.delete(Column::Snapshots, schema::snapshot(key));
         if snapshot.parent.is_some() {
             self.txn.delete(Column::Children, schema::child(snapshot.parent_id, snapshot.id));
         }
-        snapshot.layer.map_or(Ok(None), |id| self.release(id))
     }
 
     /// Takes one reference off a layer; returns its number when that was the last one.
-    fn release(&mut self, id: LayerId) -> Result<Option<LayerId>> {
+    pub(super) fn release(&mut self, id: LayerId) -> Result<Option<LayerId>> {
         match self.layer(id)? {
             Some(layer) if layer.references > 1 => {
                 let layer = Layer { references: layer.references - 1, usage: layer.usage };

@@ -1,6 +1,8 @@
 //! Keys: the one place that encodes and decodes them.
 
-use crate::types::{LayerId, SnapshotKey};
+pub(super) mod leases;
+
+use crate::types::{LayerId, Namespace, Scope, SnapshotKey};
 use crate::{Error, Result};
 
 /// Keys of the column `meta`.
@@ -11,22 +13,42 @@ pub(super) mod meta {
     pub const NEXT_SNAPSHOT: &[u8] = b"next_snapshot";
 }
 
-/// What comes before a snapshot's key: the namespace, here the empty one of the plugin socket, and 0x00.
+/// Ends a part of a key that is followed by another one. No namespace, lease id or resource holds it.
+const END: u8 = 0;
+
+/// What comes before the key of every snapshot of a scope: the namespace, empty for the plugin socket, and 0x00.
 ///
-/// A namespace holds no NUL, so one prefix scan lists one namespace whatever the keys are.
-pub(super) const PLUGIN_SNAPSHOTS: &[u8] = &[0];
+/// One prefix scan lists one scope, whatever the keys are.
+pub(super) fn snapshots_of(scope: &Scope) -> Vec<u8> {
+    [scope.as_str().as_bytes(), &[END]].concat()
+}
 
 /// `<namespace> 0x00 <key>`
 pub(super) fn snapshot(key: &SnapshotKey) -> Vec<u8> {
-    [PLUGIN_SNAPSHOTS, key.as_str().as_bytes()].concat()
+    [key.scope().as_str().as_bytes(), &[END], key.as_str().as_bytes()].concat()
 }
 
 pub(super) fn parse_snapshot(bytes: &[u8]) -> Result<SnapshotKey> {
-    bytes
-        .strip_prefix(PLUGIN_SNAPSHOTS)
-        .and_then(|key| std::str::from_utf8(key).ok())
-        .and_then(|key| SnapshotKey::parse(key).ok())
-        .ok_or_else(|| malformed("snapshots", bytes))
+    let parse = |(namespace, key): (&str, &str)| {
+        let scope = if namespace.is_empty() { Scope::Plugin } else { Scope::Api(Namespace::parse(namespace).ok()?) };
+        SnapshotKey::parse_in(scope, key).ok()
+    };
+    split_text(bytes).and_then(parse).ok_or_else(|| malformed("snapshots", bytes))
+}
+
+/// `<namespace> 0x00 <name>`, the name as a lease says it
+pub(super) fn retained(namespace: &Namespace, name: &str) -> Vec<u8> {
+    [namespace.as_str().as_bytes(), &[END], name.as_bytes()].concat()
+}
+
+pub(super) fn parse_retained(bytes: &[u8]) -> Result<(Namespace, String)> {
+    let parse = |(namespace, name): (&str, &str)| Some((Namespace::parse(namespace).ok()?, name.to_owned()));
+    split_text(bytes).and_then(parse).ok_or_else(|| malformed("retained", bytes))
+}
+
+/// Splits a key at its first NUL.
+fn split_text(bytes: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(bytes).ok()?.split_once(char::from(END))
 }
 
 /// `<parent id> <snapshot id>`: one prefix seek tells whether a snapshot has children.
@@ -71,9 +93,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn snapshot_keys_round_trip(key in ".{1,64}") {
-            let key = SnapshotKey::parse(key).unwrap();
-            prop_assert_eq!(parse_snapshot(&snapshot(&key)).unwrap(), key);
+        fn snapshot_keys_round_trip(namespace in "([a-z]{1,9})?", key in "(?s).{1,64}") {
+            let scope =
+                if namespace.is_empty() { Scope::Plugin } else { Scope::Api(Namespace::parse(namespace).unwrap()) };
+            let key = SnapshotKey::parse_in(scope, key).unwrap();
+            prop_assert_eq!(parse_snapshot(&snapshot(&key)).unwrap(), key.clone());
+            prop_assert!(snapshot(&key).starts_with(&snapshots_of(key.scope())));
         }
 
         #[test]

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::types::{Labels, SnapshotKey};
+use crate::types::{Labels, MemberKind, Scope, SnapshotKey};
 use crate::{Error, Resource};
 
 fn open(dir: &tempfile::TempDir) -> Metadata {
@@ -25,6 +25,7 @@ fn create(metadata: &Metadata, kind: Kind, name: &str, parent: &str) -> Result<S
             key: key(name),
             parent: SnapshotKey::parse_parent(parent.into())?,
             labels: Labels::default(),
+            lease: None,
         },
         Some(layer),
     )?;
@@ -39,6 +40,7 @@ fn commit(metadata: &Metadata, name: &str, from: &str, parent: &str) -> Result<S
         key: key(from),
         parent: SnapshotKey::parse_parent(parent.into())?,
         labels: Labels::default(),
+        lease: None,
     })?;
     txn.commit()?;
     Ok(snapshot)
@@ -46,7 +48,7 @@ fn commit(metadata: &Metadata, name: &str, from: &str, parent: &str) -> Result<S
 
 fn remove(metadata: &Metadata, name: &str) -> Result<Removed> {
     let mut txn = metadata.write(at(3))?;
-    let removed = txn.remove(&key(name))?;
+    let removed = txn.remove(&MemberKind::Snapshots("leasehold".into()), &key(name))?;
     txn.commit()?;
     Ok(removed)
 }
@@ -103,7 +105,7 @@ fn removal_puts_the_layer_into_trash_until_it_is_reclaimed() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(&dir);
     let layer = create(&metadata, Kind::Active, "a", "").unwrap().layer.unwrap();
-    assert_eq!(remove(&metadata, "a").unwrap().trashed, Some(layer));
+    assert_eq!(remove(&metadata, "a").unwrap().trashed, [layer]);
     assert_eq!(metadata.layer(layer).unwrap(), None);
     assert!(metadata.is_trash(layer).unwrap());
     let mut txn = metadata.write(at(4)).unwrap();
@@ -126,6 +128,40 @@ fn numbers_are_not_given_out_again_after_reopening() {
 }
 
 #[test]
+fn a_pool_of_the_first_schema_keeps_its_snapshots() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-1");
+    let dir = tempfile::tempdir().unwrap();
+    let meta = dir.path().join("meta");
+    std::fs::create_dir(&meta).unwrap();
+    for entry in std::fs::read_dir(fixture).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), meta.join(entry.file_name())).unwrap();
+    }
+    for _ in ["migrated", "opened again"] {
+        let metadata = open(&dir);
+        assert_eq!(metadata.pool(), "42edf495-446b-4099-a845-46dabe3ee636");
+        let all = metadata.snapshots(&Scope::Plugin, None, 10).unwrap().snapshots;
+        let all: Vec<_> = all.iter().map(|(key, snapshot)| (key.as_str(), snapshot.kind)).collect();
+        assert_eq!(
+            all,
+            [
+                ("default/2/base", Kind::Committed),
+                ("default/3/container", Kind::Active),
+                ("default/4/view", Kind::View)
+            ]
+        );
+        assert!(metadata.namespaces().unwrap().is_empty());
+        let mut trash = 0;
+        let count = |_| {
+            trash += 1;
+            Ok(())
+        };
+        metadata.read(|records| records.each_trash(count)).unwrap();
+        assert_eq!(trash, 1);
+    }
+}
+
+#[test]
 fn a_newer_schema_is_refused_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(&dir));
@@ -138,6 +174,8 @@ fn a_newer_schema_is_refused_with_what_to_do() {
     let Err(Error::Pool(text)) = Metadata::open(dir.path().join("meta"), Durability::Synced) else { panic!("opened") };
     assert!(text.contains("newer leasehold") && text.contains("another root"), "{text}");
 }
+
+mod leases;
 
 #[test]
 fn labels_are_replaced_merged_and_removed() {

@@ -13,6 +13,27 @@ pub enum LabelUpdate {
     Merge(Vec<(String, Option<String>)>),
 }
 
+impl LabelUpdate {
+    /// Returns what labels are after the change.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for a label that is too long.
+    pub fn apply(self, mut labels: Labels) -> Result<Labels> {
+        match self {
+            LabelUpdate::Replace(new) => labels = new,
+            LabelUpdate::Merge(changes) => {
+                for (label, value) in changes {
+                    match value {
+                        Some(value) => labels.insert(label, value)?,
+                        None => labels.remove(&label),
+                    };
+                }
+            }
+        }
+        Ok(labels)
+    }
+}
+
 impl Transaction<'_> {
     /// Changes the labels of a snapshot and returns what it is now.
     ///
@@ -21,17 +42,7 @@ impl Transaction<'_> {
     /// long.
     pub fn update(&mut self, key: &SnapshotKey, update: LabelUpdate) -> Result<Snapshot> {
         let mut snapshot = self.snapshot(key)?;
-        match update {
-            LabelUpdate::Replace(labels) => snapshot.labels = labels,
-            LabelUpdate::Merge(changes) => {
-                for (label, value) in changes {
-                    match value {
-                        Some(value) => snapshot.labels.insert(label, value)?,
-                        None => snapshot.labels.remove(&label),
-                    };
-                }
-            }
-        }
+        snapshot.labels = update.apply(snapshot.labels)?;
         snapshot.updated_at = self.now;
         self.put_snapshot(key, &snapshot);
         Ok(snapshot)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::failpoint;
 use crate::metadata::CommitActive;
-use crate::{Result, overlay};
+use crate::{Error, Result, overlay};
 
 use super::Snapshotter;
 
@@ -22,7 +22,15 @@ impl Snapshotter {
         }
         failpoint::hit("commit: before the record");
         let mut txn = self.metadata.write(self.now())?;
-        let committed = txn.commit_active(commit)?;
+        let (name, lease) = (commit.name.clone(), commit.lease.clone());
+        let committed = match txn.commit_active(commit) {
+            Err(Error::AlreadyExists(resource)) => {
+                drop(txn);
+                self.lease_existing(vec![name], lease.as_ref())?;
+                return Err(Error::AlreadyExists(resource));
+            }
+            result => result?,
+        };
         txn.commit()?;
         failpoint::hit("commit: record written");
         if let Some(layer) = committed.layer {

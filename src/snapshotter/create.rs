@@ -3,7 +3,7 @@
 use crate::failpoint;
 use crate::metadata::{CreateSnapshot, Kind, Snapshot};
 use crate::overlay::{Attributes, LayerDirs, LayerKind, Mount, root_pair};
-use crate::types::{Labels, LayerId, label};
+use crate::types::{Labels, LayerId, Scope, SnapshotKey, SnapshotLease, label};
 use crate::{Error, Result};
 
 use super::Snapshotter;
@@ -17,10 +17,35 @@ impl Snapshotter {
     ///
     /// # Errors
     /// [`Error::NotFound`] for the parent, [`Error::Invalid`] for a parent that is not committed or a bad id mapping,
-    /// [`Error::AlreadyExists`] for the key, [`Error::NoSpace`] when too little is free.
+    /// [`Error::AlreadyExists`] for the key, [`Error::NoSpace`] when too little is free. On the API socket a lease is
+    /// given what exists already, and [`Error::NotFound`] means also that there is no such lease.
     pub fn create(&self, create: Create) -> Result<Vec<Mount>> {
+        match self.create_new(&create) {
+            Err(Error::AlreadyExists(resource)) => {
+                self.lease_existing(create.names()?, create.lease.as_ref())?;
+                Err(Error::AlreadyExists(resource))
+            }
+            result => result,
+        }
+    }
+
+    /// Adds the first of `names` that exists to the lease of a request on the API socket.
+    pub(super) fn lease_existing(&self, names: Vec<SnapshotKey>, lease: Option<&SnapshotLease>) -> Result<()> {
+        let Some(lease) = lease else { return Ok(()) };
+        for name in names.iter().filter(|name| matches!(name.scope(), Scope::Api(_))) {
+            if self.metadata.snapshot(name).is_err() {
+                continue;
+            }
+            let mut txn = self.metadata.write(self.now())?;
+            txn.lease_existing(name, lease)?;
+            return txn.commit();
+        }
+        Ok(())
+    }
+
+    fn create_new(&self, create: &Create) -> Result<Vec<Mount>> {
         // Fails early, before a directory is made; the transaction checks again.
-        let parent = self.metadata.check_create(&create)?;
+        let parent = self.metadata.check_create(create)?;
         self.require_free_space()?;
         self.settle_unclear();
         let snapshot = match (create.kind, &parent) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use crate::Result;
-use crate::metadata::{Kind, Layer, Metadata, Snapshot};
+use crate::metadata::{Kind, Layer, Metadata, Retained, RetainedName, Snapshot};
 use crate::overlay::LayerDirs;
 use crate::types::{LayerId, SnapshotKey};
 
@@ -50,7 +50,9 @@ pub enum ProblemKind {
     MissingDirectory(LayerId),
     /// A snapshot that names a layer without a record.
     MissingLayer(SnapshotKey, LayerId),
-    /// A layer whose record counts wrongly the snapshots that name it.
+    /// A retained snapshot that keeps a layer without a record.
+    RetainedWithoutLayer(RetainedName, LayerId),
+    /// A layer whose record counts wrongly the snapshots that name it, and the retained ones that keep it.
     WrongReferences {
         /// The layer.
         layer: LayerId,
@@ -81,6 +83,7 @@ impl ProblemKind {
             ProblemKind::UnknownName(_) => "unknown-name",
             ProblemKind::MissingDirectory(_) => "missing-directory",
             ProblemKind::MissingLayer(..) => "missing-layer",
+            ProblemKind::RetainedWithoutLayer(..) => "retained-without-layer",
             ProblemKind::WrongReferences { .. } => "wrong-references",
             ProblemKind::MissingParent(_) => "missing-parent",
             ProblemKind::WrongParentLayers(_) => "wrong-parent-layers",
@@ -101,6 +104,9 @@ impl fmt::Display for ProblemKind {
             ProblemKind::MissingDirectory(id) => write!(f, "the directory l/{id} or a part of it is missing"),
             ProblemKind::MissingLayer(key, id) => {
                 write!(f, "snapshot {:?} names layer {id}, which has no record", key.as_str())
+            }
+            ProblemKind::RetainedWithoutLayer((namespace, name), id) => {
+                write!(f, "retained snapshot {name:?} of namespace {namespace} keeps layer {id}, which has no record")
             }
             ProblemKind::WrongReferences { layer, recorded, counted } => {
                 write!(f, "layer {layer} is named by {counted} snapshots, its record says {}", recorded.references)
@@ -130,6 +136,8 @@ pub(super) struct Check<'a> {
     layers: BTreeMap<LayerId, Layer>,
     /// Layers whose records are there and cannot be decoded.
     unreadable: HashSet<LayerId>,
+    /// Retained snapshots, for the second pass and for repairs.
+    pub retained: BTreeMap<RetainedName, Retained>,
     children: HashSet<(u64, u64)>,
     trash: HashSet<LayerId>,
     found: Vec<ProblemKind>,
@@ -145,6 +153,7 @@ impl<'a> Check<'a> {
             snapshots: BTreeMap::new(),
             layers: BTreeMap::new(),
             unreadable: HashSet::new(),
+            retained: BTreeMap::new(),
             children: HashSet::new(),
             trash: HashSet::new(),
             found: Vec::new(),
@@ -180,7 +189,7 @@ impl<'a> Check<'a> {
     }
 
     fn read_records(&mut self) -> Result<()> {
-        let Check { metadata, snapshots, layers, unreadable, children, trash, found, .. } = self;
+        let Check { metadata, snapshots, layers, unreadable, retained, children, trash, found, .. } = self;
         metadata.read(|records| {
             records.each_snapshot(|entry| {
                 match entry {
@@ -196,6 +205,13 @@ impl<'a> Check<'a> {
                         unreadable.insert(id);
                         found.push(ProblemKind::UnreadableRecord(format!("layer {id}: {err}")));
                     }
+                }
+                Ok(())
+            })?;
+            records.each_retained(|entry| {
+                match entry {
+                    Ok((name, record)) => drop(retained.insert(name, record)),
+                    Err(err) => found.push(ProblemKind::UnreadableRecord(err.to_string())),
                 }
                 Ok(())
             })?;
@@ -229,6 +245,14 @@ impl<'a> Check<'a> {
                     }
                 }
                 _ => self.found.push(ProblemKind::MissingParent(key.clone())),
+            }
+        }
+        for (name, retained) in &self.retained {
+            for id in retained.layers() {
+                *references.entry(id).or_default() += 1;
+                if !self.layers.contains_key(&id) && !self.unreadable.contains(&id) {
+                    self.found.push(ProblemKind::RetainedWithoutLayer(name.clone(), id));
+                }
             }
         }
         for (parent, child) in children.difference(&self.children) {
@@ -288,6 +312,7 @@ impl<'a> Check<'a> {
             // Records were read at one moment and changes are whole, so these are never in between.
             ProblemKind::UnknownName(_)
             | ProblemKind::MissingLayer(..)
+            | ProblemKind::RetainedWithoutLayer(..)
             | ProblemKind::WrongReferences { .. }
             | ProblemKind::MissingParent(_)
             | ProblemKind::WrongParentLayers(_)

@@ -1,7 +1,7 @@
 //! List: pages of what matches a filter.
 
 use crate::Result;
-use crate::types::{Filter, SnapshotKey};
+use crate::types::{Filter, Scope, SnapshotKey};
 
 use super::{Info, Snapshotter};
 
@@ -10,6 +10,7 @@ const PAGE: usize = 100;
 
 /// A listing under way. Between pages it holds nothing but its position, so that a slow reader stops nobody.
 pub struct List {
+    scope: Scope,
     filter: Filter,
     position: Position,
 }
@@ -21,9 +22,9 @@ enum Position {
 }
 
 impl List {
-    /// Begins a listing of what matches `filter`.
-    pub fn new(filter: Filter) -> List {
-        List { filter, position: Position::Start }
+    /// Begins a listing of what is in `scope` and matches `filter`.
+    pub fn new(scope: Scope, filter: Filter) -> List {
+        List { scope, filter, position: Position::Start }
     }
 }
 
@@ -39,7 +40,7 @@ impl Snapshotter {
                 Position::After(key) => Some(key),
                 Position::End => return Ok(None),
             };
-            let page = self.metadata.snapshots(after, PAGE)?;
+            let page = self.metadata.snapshots(&list.scope, after, PAGE)?;
             list.position = page.next.map_or(Position::End, Position::After);
             let matching: Vec<Info> = page
                 .snapshots

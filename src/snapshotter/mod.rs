@@ -10,6 +10,7 @@ mod commit;
 mod counting;
 mod create;
 mod fsck;
+mod holds;
 mod list;
 mod mounts;
 mod recover;
@@ -32,7 +33,7 @@ pub use stat::{Info, SnapshotUsage};
 
 use crate::metadata::Metadata;
 use crate::overlay::{LayerDirs, Layout, MountOptions};
-use crate::types::LayerId;
+use crate::types::{LayerId, MemberKind};
 use crate::{Error, Result};
 
 use background::Background;
@@ -43,6 +44,8 @@ use unclear::Unclear;
 /// How snapshots are made and answered.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What containerd's configuration calls the snapshotter, and so leases: `snapshots/<name>`.
+    pub name: Box<str>,
     /// How mounts are built on this host.
     pub mounts: MountOptions,
     /// Whether every answer carries the label `containerd.io/snapshot/overlay.upperdir`.
@@ -63,6 +66,8 @@ pub struct Snapshotter {
     dirs: Arc<LayerDirs>,
     layout: Layout,
     settings: Settings,
+    /// How leases name our snapshots.
+    member_kind: MemberKind,
     /// Layers whose directory exists while their record is not committed yet.
     staged: Arc<Staged>,
     unclear: Unclear,
@@ -99,7 +104,22 @@ impl Snapshotter {
             }
         })?;
         let (staged, unclear) = (Arc::new(Staged::default()), Unclear::default());
-        Ok((Snapshotter { metadata, dirs, layout, settings, staged, unclear, reclaimer, counting, afterwards }, report))
+        let member_kind = MemberKind::Snapshots(settings.name.clone());
+        Ok((
+            Snapshotter {
+                metadata,
+                dirs,
+                layout,
+                settings,
+                member_kind,
+                staged,
+                unclear,
+                reclaimer,
+                counting,
+                afterwards,
+            },
+            report,
+        ))
     }
 
     /// Has calls that only wait for the background answer at once, those to come included.
@@ -119,8 +139,13 @@ impl Snapshotter {
     }
 
     /// Returns the records.
-    pub fn metadata(&self) -> &Metadata {
+    pub fn metadata(&self) -> &Arc<Metadata> {
         &self.metadata
+    }
+
+    /// Returns what containerd's configuration calls the snapshotter.
+    pub fn name(&self) -> &str {
+        &self.settings.name
     }
 
     /// Returns where the directories are.

@@ -40,6 +40,5 @@ impl Snapshotter {
 /// Unpackers begin their keys with `extract-`. Since containerd 2.3 the parent to be is in a label as well; before, a
 /// base layer and a layer of a parallel unpack look the same, and the answer serves both.
 fn is_extraction(key: &SnapshotKey, snapshot: &Snapshot) -> bool {
-    let client_key = key.parts().map_or(key.as_str(), |(_, _, client_key)| client_key);
-    snapshot.kind == Kind::Active && snapshot.parent.is_none() && client_key.starts_with("extract-")
+    snapshot.kind == Kind::Active && snapshot.parent.is_none() && key.client_key().starts_with("extract-")
 }

@@ -1,6 +1,6 @@
 //! Remove and Cleanup.
 
-use crate::types::SnapshotKey;
+use crate::types::{LayerId, SnapshotKey, SnapshotLease};
 use crate::{Chain, Result, failpoint};
 
 use super::Snapshotter;
@@ -12,25 +12,47 @@ impl Snapshotter {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::HasChildren`](crate::Error::HasChildren).
     pub fn remove(&self, key: &SnapshotKey) -> Result<()> {
+        self.remove_from(key, None)
+    }
+
+    /// Like [`remove`](Self::remove), and the lease of the request no longer names the snapshot.
+    ///
+    /// # Errors
+    /// As for [`remove`](Self::remove).
+    pub fn remove_from(&self, key: &SnapshotKey, lease: Option<&SnapshotLease>) -> Result<()> {
         let mut txn = self.metadata.write(self.now())?;
-        let removed = txn.remove(key)?;
+        let removed = txn.remove(&self.member_kind, key)?;
+        txn.unlease_snapshot(key, lease)?;
         failpoint::hit("remove: before the record");
         if let Err(err) = txn.commit() {
-            if let Some(id) = removed.trashed {
-                self.unclear.note(UnclearLayer { id, _staged: None });
-            }
+            self.note_unclear(&removed.trashed);
             return Err(err);
         }
         failpoint::hit("remove: record written");
-        if let Some(layer) = removed.trashed {
+        if let Some(lease) = removed.held_by {
+            tracing::info!(held_by = %lease, "a removed snapshot is retained");
+        }
+        self.reclaim(&removed.trashed);
+        Ok(())
+    }
+
+    /// Takes the directories of layers that are in `trash` out of sight, and has them deleted.
+    pub(super) fn reclaim(&self, trashed: &[LayerId]) {
+        for layer in trashed {
             // The record says that it is trash: a failure here costs nothing but a later try.
-            if let Err(err) = self.dirs.move_to_trash(layer) {
+            if let Err(err) = self.dirs.move_to_trash(*layer) {
                 tracing::warn!(%layer, error = %Chain(&err), "a removed layer cannot be moved to trash yet");
             }
             failpoint::hit("remove: moved to trash");
-            self.reclaimer.enqueue(layer);
+            self.reclaimer.enqueue(*layer);
         }
-        Ok(())
+    }
+
+    /// Notes layers that are in `trash` if a commit was carried out that failed.
+    pub(super) fn note_unclear(&self, layers: &[LayerId]) {
+        for id in layers {
+            self.unclear.note(UnclearLayer { id: *id, _staged: None });
+        }
     }
 
     /// Waits until what is in trash now is deleted, at most as long as the pool is set to, and not while it stops.

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::SystemTime;
 
-use crate::metadata::{Kind, Metadata, Snapshot};
+use crate::metadata::{Kind, Metadata, Retained, RetainedName, Snapshot};
 use crate::overlay::LayerDirs;
 use crate::types::{LayerId, SnapshotKey};
 use crate::{Chain, Error, Result};
@@ -102,14 +102,19 @@ impl Check<'_> {
                 self.dirs.discard_staged(*id)?;
                 "deleted".into()
             }
-            ProblemKind::MissingDirectory(id) => return self.repair_missing(*id).map(Some),
+            ProblemKind::MissingDirectory(id) => return self.repair_missing(*id, trash).map(Some),
             ProblemKind::MissingLayer(key, id) => {
-                let counted = self.snapshots.values().filter(|one| one.layer == Some(*id)).count();
+                let retained = self.retained.values().flat_map(Retained::layers).filter(|layer| layer == id);
+                let counted = self.snapshots.values().filter(|one| one.layer == Some(*id)).count() + retained.count();
                 let mut txn = self.metadata.write(SystemTime::now())?;
                 self.require_same(&txn, key)?;
                 txn.repair_references(*id, u32::try_from(counted).unwrap_or(u32::MAX))?;
                 txn.commit()?;
                 "record made again".into()
+            }
+            ProblemKind::RetainedWithoutLayer(name, _) => {
+                trash.extend(self.drop_retained(name)?);
+                "given up".into()
             }
             ProblemKind::WrongReferences { layer, recorded, counted } => {
                 let mut txn = self.metadata.write(SystemTime::now())?;
@@ -144,24 +149,39 @@ impl Check<'_> {
         Ok(Some(done))
     }
 
-    fn repair_missing(&self, id: LayerId) -> Result<String> {
+    fn repair_missing(&self, id: LayerId, trash: &mut Vec<LayerId>) -> Result<String> {
         if self.metadata.layer(id)?.is_none() {
             return Ok("its snapshot was dropped or removed meanwhile".into());
         }
         let named: Vec<(&SnapshotKey, &Snapshot)> =
             self.snapshots.iter().filter(|(_, snapshot)| snapshot.layer == Some(id)).collect();
-        if named.iter().all(|(_, snapshot)| snapshot.kind != Kind::Committed) {
+        let mut dropped = Vec::new();
+        for (name, _) in self.retained.iter().filter(|(_, retained)| retained.layers().contains(&id)) {
+            trash.extend(self.drop_retained(name)?);
+            dropped.push(format!("retained {:?}", name.1));
+        }
+        if !named.is_empty() && named.iter().all(|(_, snapshot)| snapshot.kind != Kind::Committed) {
             // One at most: active snapshots and views have layers of their own.
             for (_, snapshot) in named {
                 recreate(self.dirs, id, snapshot)?;
             }
             return Ok("made again, empty".into());
         }
-        let mut dropped = Vec::new();
         for (key, _) in named {
             dropped.extend(self.drop_tree(key)?);
         }
         Ok(format!("dropped: {}", dropped.join(", ")))
+    }
+
+    /// Gives up a retained snapshot that lost a layer: nobody can use it any more. Returns what is to be reclaimed.
+    fn drop_retained(&self, name: &RetainedName) -> Result<Vec<LayerId>> {
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        let trashed = txn.drop_retained(name)?.unwrap_or_default();
+        txn.commit()?;
+        for id in &trashed {
+            self.dirs.move_to_trash(*id)?;
+        }
+        Ok(trashed)
     }
 
     /// Drops a damaged snapshot and all that is on top of it, and sets their directories aside. Returns their keys.

@@ -13,11 +13,35 @@ pub enum Column {
     Layers,
     /// Backing directories to reclaim.
     Trash,
+    /// Leases by namespace and id.
+    Leases,
+    /// Lease to what it names.
+    Members,
+    /// What is named to the leases that name it.
+    Leased,
+    /// Leases by the time at which they end.
+    Expiry,
+    /// Namespaces by name.
+    Namespaces,
+    /// Removed snapshots that a lease holds.
+    Retained,
 }
 
 impl Column {
     /// Every column.
-    pub const ALL: [Column; 5] = [Column::Meta, Column::Snapshots, Column::Children, Column::Layers, Column::Trash];
+    pub const ALL: [Column; 11] = [
+        Column::Meta,
+        Column::Snapshots,
+        Column::Children,
+        Column::Layers,
+        Column::Trash,
+        Column::Leases,
+        Column::Members,
+        Column::Leased,
+        Column::Expiry,
+        Column::Namespaces,
+        Column::Retained,
+    ];
 
     /// Returns the column family's name on disk.
     pub const fn name(self) -> &'static str {
@@ -27,6 +51,12 @@ impl Column {
             Column::Children => "children",
             Column::Layers => "layers",
             Column::Trash => "trash",
+            Column::Leases => "leases",
+            Column::Members => "members",
+            Column::Leased => "leased",
+            Column::Expiry => "expiry",
+            Column::Namespaces => "namespaces",
+            Column::Retained => "retained",
         }
     }
 }

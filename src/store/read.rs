@@ -24,6 +24,18 @@ impl<'db> ReadTxn<'db> {
         self.snapshot.get_cf(handle(self.db, column)?, key).map_err(failed("read"))
     }
 
+    /// Reads up to `limit` entries whose keys begin with `prefix` and come after `after`, in key order.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn page(&self, column: Column, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+        self.snapshot
+            .iterator_cf_opt(handle(self.db, column)?, bounded(prefix, after), IteratorMode::Start)
+            .take(limit)
+            .map(|entry| entry.map_err(failed("scan")))
+            .collect()
+    }
+
     /// Calls `visit` with every entry of a column whose key begins with `prefix`, in key order.
     ///
     /// # Errors

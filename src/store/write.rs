@@ -4,7 +4,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use rocksdb::{WriteBatch, WriteOptions};
 
-use super::{Column, Durability, Handle, Store, read};
+use super::{Column, Durability, Entry, Handle, Store, read};
 use crate::Result;
 
 /// The one write transaction: reads see the latest state and its own writes.
@@ -54,6 +54,15 @@ impl<'s> WriteTxn<'s> {
     /// [`Error::Database`](crate::Error::Database).
     pub fn has_prefix(&self, column: Column, prefix: &[u8]) -> Result<bool> {
         read::has_prefix(self.handle.db()?, column, prefix)
+    }
+
+    /// Reads up to `limit` entries whose keys begin with `prefix` and come after `after`, in key order. Does not see
+    /// this transaction's own writes.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database).
+    pub fn page(&self, column: Column, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+        read::page(self.handle.db()?, column, prefix, after, limit)
     }
 
     /// Sets a value.

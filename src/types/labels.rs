@@ -16,6 +16,10 @@ pub mod keys {
     pub const UID_MAPPING: &str = "containerd.io/snapshot/uidmapping";
     /// Mapping of group ids, in the form of [`UID_MAPPING`].
     pub const GID_MAPPING: &str = "containerd.io/snapshot/gidmapping";
+    /// When an object may be collected although something could still need it, in RFC 3339.
+    pub const GC_EXPIRE: &str = "containerd.io/gc.expire";
+    /// Present on a lease that keeps only what it names.
+    pub const GC_FLAT: &str = "containerd.io/gc.flat";
     /// Path of a snapshot's upperdir, reported where the configuration asks for it.
     pub const OVERLAY_UPPERDIR: &str = "containerd.io/snapshot/overlay.upperdir";
 }

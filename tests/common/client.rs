@@ -1,18 +1,21 @@
-//! A client of the Snapshots service that waits for each answer, so that a test reads from top to bottom.
+//! A client that waits for each answer, so that a test reads from top to bottom.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::grpc::proto::containerd::services::snapshots::v1 as api;
 use leasehold::grpc::proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
 use leasehold::grpc::proto::containerd::types::Mount;
 use tokio::runtime::Runtime;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::daemon::Daemon;
+use super::headers::{Connection, Headers};
 
 /// The label that carries a snapshot's upperdir where the configuration has `upperdir_label`.
 pub const UPPERDIR: &str = "containerd.io/snapshot/overlay.upperdir";
@@ -26,8 +29,9 @@ pub type Answer<T> = Result<T, Status>;
 pub type Labels = BTreeMap<String, String>;
 
 pub struct Client {
-    runtime: Runtime,
-    snapshots: SnapshotsClient<Channel>,
+    runtime: Arc<Runtime>,
+    channel: Channel,
+    headers: Headers,
 }
 
 impl Client {
@@ -35,21 +39,49 @@ impl Client {
         Client::connect(daemon.plugin_socket()).unwrap()
     }
 
+    /// Connects to the API socket, in a namespace.
+    pub fn api(daemon: &Daemon, namespace: &str) -> Client {
+        Client::connect(daemon.api_socket()).unwrap().in_namespace(namespace)
+    }
+
     /// Connects to a socket, behind which the daemon may be dying.
     pub fn connect(socket: &Path) -> Result<Client, tonic::transport::Error> {
         // A thread of its own looks after the connection between calls: it hears that the daemon stops.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let channel = runtime.block_on(leasehold::grpc::client(socket))?;
-        Ok(Client { runtime, snapshots: SnapshotsClient::new(channel) })
+        Ok(Client { runtime: Arc::new(runtime), channel, headers: Headers::default() })
+    }
+
+    /// Returns a client on the same connection that says it is in a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Client {
+        self.with(Headers { namespace: Some(namespace.to_owned()), ..self.headers.clone() })
+    }
+
+    /// Returns a client on the same connection that works for a lease.
+    pub fn leased(&self, lease: &str) -> Client {
+        self.with(Headers { lease: Some(lease.to_owned()), ..self.headers.clone() })
+    }
+
+    fn with(&self, headers: Headers) -> Client {
+        Client { runtime: self.runtime.clone(), channel: self.channel.clone(), headers }
+    }
+
+    /// Returns what a client of another service is made with.
+    pub fn connection(&self) -> Connection {
+        InterceptedService::new(self.channel.clone(), self.headers.clone())
+    }
+
+    /// Waits for the answer to a call of any service.
+    pub fn answer<T>(&self, call: impl Future<Output = Answer<Response<T>>>) -> Answer<T> {
+        self.run(call).map(Response::into_inner)
     }
 
     /// Makes any call of the service and waits for its answer.
-    pub fn call<T, F>(&self, call: impl FnOnce(SnapshotsClient<Channel>) -> F) -> Answer<T>
+    pub fn call<T, F>(&self, call: impl FnOnce(SnapshotsClient<Connection>) -> F) -> Answer<T>
     where
         F: Future<Output = Answer<Response<T>>>,
     {
-        let answer = self.runtime.block_on(async { tokio::time::timeout(LIMIT, call(self.snapshots.clone())).await });
-        answer.expect("no answer").map(Response::into_inner)
+        self.answer(call(SnapshotsClient::new(self.connection())))
     }
 
     /// Waits for anything else that has to do with the service, such as the next message of a stream.

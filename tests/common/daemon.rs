@@ -182,6 +182,10 @@ impl Daemon {
         &self.plugin
     }
 
+    pub fn api_socket(&self) -> &Path {
+        &self.api
+    }
+
     /// Connects a client of the Snapshots service, as containerd does.
     pub async fn snapshots(&self) -> SnapshotsClient<Channel> {
         SnapshotsClient::new(leasehold::grpc::client(&self.plugin).await.unwrap())

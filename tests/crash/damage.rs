@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use leasehold::metadata::{Metadata, Transaction};
 use leasehold::store::Durability;
-use leasehold::types::SnapshotKey;
+use leasehold::types::{MemberKind, SnapshotKey};
 
 use crate::common::client::{Client, upperdir};
 use crate::common::daemon::Site;
@@ -54,7 +54,7 @@ pub fn pool_with_leftovers(site: Site) -> Template {
     assert!(daemon.stop().success());
     leave_garbage(site.root());
     change(site.root(), |txn| {
-        txn.remove(&SnapshotKey::parse("removed").unwrap()).unwrap();
+        txn.remove(&MemberKind::Snapshots("leasehold".into()), &SnapshotKey::parse("removed").unwrap()).unwrap();
     });
     history.state.remove("removed");
     Template { site, history }

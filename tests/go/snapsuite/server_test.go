@@ -34,15 +34,14 @@ type server struct {
 	dir string
 }
 
-func startServer(ctx context.Context, command []string, root string) (*server, error) {
+func startServer(ctx context.Context, command []string, root string, onAPISocket bool) (*server, error) {
 	// Not below root: the path of a unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "snapsuite-")
 	if err != nil {
 		return nil, err
 	}
-	socket, config := filepath.Join(dir, "s"), filepath.Join(dir, "config.toml")
-	text := fmt.Sprintf("root = %q\n\n[plugin]\nsocket = %q\n\n[api]\nsocket = %q\n",
-		root, socket, filepath.Join(dir, "a"))
+	socket, api, config := filepath.Join(dir, "s"), filepath.Join(dir, "a"), filepath.Join(dir, "config.toml")
+	text := fmt.Sprintf("root = %q\n\n[plugin]\nsocket = %q\n\n[api]\nsocket = %q\n", root, socket, api)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -63,6 +62,9 @@ func startServer(ctx context.Context, command []string, root string) (*server, e
 		return nil, err
 	}
 
+	if onAPISocket {
+		socket = api
+	}
 	s.conn, err = grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err == nil {
 		err = s.waitReady(ctx)

@@ -1,0 +1,50 @@
+//! One collection: what has ended, what nothing holds any more.
+
+use std::time::SystemTime;
+
+use crate::Result;
+use crate::leases::Leases;
+use crate::metadata::RetainedName;
+use crate::snapshotter::Snapshotter;
+
+/// How many ended leases are deleted between two looks at whether to stop.
+const LEASES_AT_ONCE: usize = 64;
+
+/// What one collection removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Leases that had ended.
+    pub leases: usize,
+    /// Retained snapshots that no lease holds any more.
+    pub retained: Vec<RetainedName>,
+}
+
+impl Collected {
+    /// Returns how many snapshots were removed.
+    pub fn snapshots(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// Whether nothing was removed.
+    pub fn is_empty(&self) -> bool {
+        *self == Collected::default()
+    }
+}
+
+/// Removes what nothing holds as of `now`. Running it again changes nothing more.
+///
+/// # Errors
+/// Those of the store; what was removed before stays so.
+pub(super) fn collect(snapshotter: &Snapshotter, leases: &Leases, now: SystemTime) -> Result<Collected> {
+    let mut collected = Collected::default();
+    let go_on = || leases.changes().is_attached();
+    while go_on() {
+        let deleted = leases.delete_expired(now, LEASES_AT_ONCE)?;
+        collected.leases += deleted;
+        if deleted == 0 {
+            break;
+        }
+    }
+    collected.retained = snapshotter.give_up_unheld(go_on)?;
+    Ok(collected)
+}
