@@ -1,5 +1,7 @@
 //! Asking a running daemon, or finding that there is none.
 
+use std::io;
+
 use anyhow::Context;
 
 use crate::config::Config;
@@ -14,11 +16,15 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Connects; `None` when no daemon listens there.
+    ///
+    /// # Errors
+    /// When one may, and cannot be asked: for want of permission, or because it does not answer.
     pub fn connect(config: &Config) -> anyhow::Result<Option<Daemon>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
         match runtime.block_on(grpc::client(&config.api.socket)) {
             Ok(channel) => Ok(Some(Daemon { runtime, client: AdminClient::new(channel) })),
-            Err(_) => Ok(None),
+            Err(err) if is_absent(&err) => Ok(None),
+            Err(err) => Err(anyhow::Error::new(err).context(format!("connecting to {}", config.api.socket.display()))),
         }
     }
 
@@ -30,4 +36,16 @@ impl Daemon {
         let answer = self.runtime.block_on(call(&mut self.client));
         answer.map(tonic::Response::into_inner).map_err(|status| anyhow::anyhow!("{}", status.message()))
     }
+}
+
+/// Whether nobody listens on the socket.
+fn is_absent(err: &tonic::transport::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(err);
+    while let Some(err) = next {
+        if let Some(err) = err.downcast_ref::<io::Error>() {
+            return matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        }
+        next = err.source();
+    }
+    false
 }

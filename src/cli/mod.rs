@@ -55,12 +55,23 @@ pub fn run() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = load(cli.config.as_deref())?;
+    if !matches!(cli.command, Command::Serve) {
+        end_with_the_reader();
+    }
     match cli.command {
         Command::Serve => serve::run(config),
         Command::Info(args) => info::run(&config, &args),
         Command::Fsck(args) => fsck::run(&config, &args),
         Command::Config(command) => config::run(&config, &command),
     }
+}
+
+/// Ends the process quietly when nobody reads its output any more, as in `leasehold info | head -1`.
+#[expect(unsafe_code, reason = "changing what a signal does is unsafe in every library")]
+fn end_with_the_reader() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler runs; the default action ends the process. Nothing else here changes this signal.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
 }
 
 fn load(path: Option<&Path>) -> anyhow::Result<Config> {

@@ -42,8 +42,13 @@ impl Slow {
         span: Span,
         work: impl FnOnce(&S) -> Result<T> + Send + 'static,
     ) -> Result<T, Status> {
-        let _turn = self.0.acquire().await.map_err(|_| Error::ShuttingDown)?;
-        blocking(core, method, span, work).await
+        let turn = self.0.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
+        let in_turn = move |core: &S| {
+            // Given back when the work ends: a client that hangs up does not end it.
+            let _turn = turn;
+            work(core)
+        };
+        blocking(core, method, span, in_turn).await
     }
 }
 
@@ -137,5 +142,34 @@ fn name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn slow_work_keeps_its_turn_when_its_client_is_gone() {
+        let (slow, core) = (Slow::new(1), Arc::new(()));
+        let (started, has_started) = tokio::sync::oneshot::channel();
+        let (finish, finished) = channel::<()>();
+        let (own, own_core) = (slow.clone(), core.clone());
+        let call = tokio::spawn(async move {
+            let work = move |_: &()| {
+                started.send(()).ok();
+                finished.recv().ok();
+                Ok(())
+            };
+            own.blocking(&own_core, "Usage", Span::none(), work).await
+        });
+        has_started.await.unwrap();
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+        assert_eq!(slow.0.available_permits(), 0);
+        finish.send(()).unwrap();
+        slow.blocking(&core, "Usage", Span::none(), |_| Ok(())).await.unwrap();
     }
 }

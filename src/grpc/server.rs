@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net as std_unix;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use tokio::net::UnixListener;
@@ -36,6 +37,14 @@ use super::version::VersionService;
 
 /// containerd's own limit for one message.
 const MAX_MESSAGE: usize = 16 << 20;
+/// How many requests of one connection are under way; a client keeps further ones back. containerd has one connection.
+const MAX_STREAMS: u32 = 512;
+/// How long a failed accept rests.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client waits for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a client waits for any sign of life from a daemon, each way.
+const ALIVE: Duration = Duration::from_secs(10);
 
 /// A listening socket.
 pub struct Listener {
@@ -87,7 +96,7 @@ impl Listener {
         let path = self.file.clone().unwrap_or_default();
         self.socket.set_nonblocking(true).map_err(Error::fs(FsOp::Bind, &path))?;
         let listener = UnixListener::from_std(self.socket).map_err(Error::fs(FsOp::Bind, &path))?;
-        Ok((listener, self.allowed, SocketFile(self.file)))
+        Ok((listener, self.allowed, SocketFile::of(self.file)))
     }
 }
 
@@ -115,14 +124,30 @@ fn remove_stale(path: &Path) -> Result<()> {
 }
 
 /// Removes the socket's file when the server ends.
-struct SocketFile(Option<PathBuf>);
+struct SocketFile(Option<(PathBuf, Inode)>);
+
+/// Device and inode: what tells a file from a later one of the same name.
+type Inode = (u64, u64);
+
+impl SocketFile {
+    fn of(path: Option<PathBuf>) -> SocketFile {
+        SocketFile(path.and_then(|path| Some((inode(&path)?, path))).map(|(inode, path)| (path, inode)))
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
+        if let Some((path, own)) = &self.0
+            && inode(path) == Some(*own)
+        {
             drop(std::fs::remove_file(path));
         }
     }
+}
+
+fn inode(path: &Path) -> Option<Inode> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// The servers of both sockets.
@@ -153,14 +178,17 @@ impl Servers {
             SnapshotsServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
         };
         let for_containerd = SnapshotsService::for_containerd(self.snapshotter.clone(), slow.clone());
-        let plugin_router =
-            Server::builder().add_service(snapshots(for_containerd)).add_service(health_service.clone());
+        let plugin_router = Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .add_service(snapshots(for_containerd))
+            .add_service(health_service.clone());
         let for_clients =
             SnapshotsService::for_clients(self.snapshotter.clone(), slow.clone(), self.leases.changes().clone());
         let leases = LeasesServer::new(LeasesService::new(self.leases.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let api_router = Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
             .add_service(AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow)))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))
             .add_service(leases)
@@ -171,11 +199,11 @@ impl Servers {
         let (plugin, plugin_allowed, _plugin_file) = plugin.into_tokio()?;
         let (api, api_allowed, _api_file) = api.into_tokio()?;
         let plugin = plugin_router.serve_with_incoming_shutdown(
-            UnixListenerStream::new(plugin).filter(admit(plugin_allowed)),
+            UnixListenerStream::new(plugin).filter(admit(plugin_allowed)).then(pause_after_failure),
             stop.clone().cancelled_owned(),
         );
         let api = api_router.serve_with_incoming_shutdown(
-            UnixListenerStream::new(api).filter(admit(api_allowed)),
+            UnixListenerStream::new(api).filter(admit(api_allowed)).then(pause_after_failure),
             stop.cancelled_owned(),
         );
         let (plugin, api) = tokio::join!(plugin, api);
@@ -187,6 +215,17 @@ impl Servers {
         }
         Ok(())
     }
+}
+
+/// Passes on what was accepted. When nothing can be, because there are no more descriptors, the next try waits a little.
+async fn pause_after_failure(
+    accepted: std::io::Result<tokio::net::UnixStream>,
+) -> std::io::Result<tokio::net::UnixStream> {
+    if let Err(err) = &accepted {
+        tracing::warn!(error = %err, "a connection cannot be accepted");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+    accepted
 }
 
 fn admit(allowed: Allowed) -> impl FnMut(&std::io::Result<tokio::net::UnixStream>) -> bool {
@@ -210,6 +249,10 @@ pub async fn client(socket: &Path) -> Result<Channel, tonic::transport::Error> {
     let socket = socket.to_owned();
     // The address is not used: the connector knows where to go.
     Endpoint::from_static("http://leasehold.invalid")
+        .connect_timeout(CONNECT)
+        // A call may take long, but a daemon that is stopped answers no ping.
+        .http2_keep_alive_interval(ALIVE)
+        .keep_alive_timeout(ALIVE)
         .connect_with_connector(tower::service_fn(move |_| {
             let socket = socket.clone();
             async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }

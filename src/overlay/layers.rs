@@ -17,7 +17,7 @@ use super::dir::Dir;
 use super::layout::Layout;
 use super::remove::{RemoveStats, remove_tree};
 use super::stage::Attributes;
-use super::usage::free_bytes;
+use super::usage::{FreeSpace, free_bytes, free_space};
 use crate::types::LayerId;
 use crate::{Error, FsOp, Result};
 
@@ -182,6 +182,14 @@ impl LayerDirs {
     /// [`Error::Fs`].
     pub fn free_bytes(&self) -> Result<u64> {
         free_bytes(&self.layers)
+    }
+
+    /// Returns what is free on the pool's file system. One system call.
+    ///
+    /// # Errors
+    /// [`Error::Fs`].
+    pub fn free_space(&self) -> Result<FreeSpace> {
+        free_space(&self.layers)
     }
 
     /// Tells whether `mkdir` here yields exactly this mode.

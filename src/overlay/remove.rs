@@ -194,7 +194,7 @@ fn lost(parent: &Dir, descent: &Descent, err: Errno) -> Error {
 
 /// Tells whether an error concerns one entry only, so that the others can still be deleted.
 fn can_be_left(err: Errno) -> bool {
-    matches!(err, Errno::BUSY | Errno::XDEV | Errno::PERM | Errno::ACCESS)
+    matches!(err, Errno::BUSY | Errno::XDEV | Errno::PERM | Errno::ACCESS | Errno::ROFS)
 }
 
 /// Says why `name` in `dir` could not be deleted.

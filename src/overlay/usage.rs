@@ -85,8 +85,26 @@ pub fn disk_usage(path: &Path) -> Result<Usage> {
 /// # Errors
 /// [`Error::Fs`].
 pub fn free_bytes(dir: &Dir) -> Result<u64> {
+    Ok(free_space(dir)?.bytes)
+}
+
+/// What an unprivileged user could still make on a file system.
+#[derive(Clone, Copy, Debug)]
+pub struct FreeSpace {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files and directories; `None` on a file system that makes inodes as it needs them.
+    pub inodes: Option<u64>,
+}
+
+/// Returns what is free on the file system that holds `dir`. One system call.
+///
+/// # Errors
+/// [`Error::Fs`].
+pub fn free_space(dir: &Dir) -> Result<FreeSpace> {
     let stat = rustix::fs::fstatvfs(dir).map_err(Error::fs(FsOp::StatFs, dir.path()))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    let inodes = (stat.f_files > 0).then_some(stat.f_favail);
+    Ok(FreeSpace { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), inodes })
 }
 
 #[derive(Default)]

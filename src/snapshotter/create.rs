@@ -9,6 +9,9 @@ use crate::{Error, Result};
 use super::Snapshotter;
 use super::unclear::UnclearLayer;
 
+/// Below this many free inodes nothing new is made: a database that cannot make files can neither remove nor start.
+const MIN_FREE_INODES: u64 = 512;
+
 /// What a client wants prepared.
 pub type Create = CreateSnapshot;
 
@@ -87,18 +90,17 @@ impl Snapshotter {
         if self.settings.min_free == 0 {
             return Ok(());
         }
-        let free = self.dirs.free_bytes()?;
-        if free >= self.settings.min_free {
-            return Ok(());
-        }
-        Err(Error::NoSpace {
-            what: format!(
-                "{free} bytes are free in {}, and limits.min_free is {}",
-                self.layout().root().display(),
-                self.settings.min_free
-            ),
-            source: None,
-        })
+        let (free, root) = (self.dirs.free_space()?, self.layout().root().display());
+        let what = match free.inodes {
+            _ if free.bytes < self.settings.min_free => {
+                format!("{} bytes are free in {root}, and limits.min_free is {}", free.bytes, self.settings.min_free)
+            }
+            Some(inodes) if inodes < MIN_FREE_INODES => {
+                format!("{inodes} inodes are free in {root}, and {MIN_FREE_INODES} are kept for removals and restarts")
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::NoSpace { what, source: None })
     }
 }
 

@@ -5,8 +5,8 @@ use crate::types::{Filter, Scope, SnapshotKey};
 
 use super::{Info, Snapshotter};
 
-/// How many records one page reads.
-const PAGE: usize = 100;
+/// How many records one page reads. With the longest labels, names and parents they fit a message of 16 MiB.
+const PAGE: usize = 64;
 
 /// A listing under way. Between pages it holds nothing but its position, so that a slow reader stops nobody.
 pub struct List {

@@ -54,7 +54,11 @@ pub(super) fn open(path: &Path, missing: Missing) -> Result<DB> {
 /// Whether laying out the logs leaves most of what is free to others.
 pub(super) fn has_room_for_logs(path: &Path) -> bool {
     let needed = (RECYCLED_LOGS * LOG_BYTES) as u64;
-    rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) > 8 * needed)
+    rustix::fs::statvfs(path).is_ok_and(|stat| {
+        // A file system that makes inodes as it needs them counts none.
+        let inodes = stat.f_files == 0 || stat.f_favail > 16 * RECYCLED_LOGS as u64;
+        inodes && stat.f_bavail.saturating_mul(stat.f_frsize) > 8 * needed
+    })
 }
 
 /// Writes log files to their full size once, so that later ones take their place.

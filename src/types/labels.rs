@@ -26,13 +26,21 @@ pub mod keys {
 
 /// Labels of one object, sorted by key.
 ///
-/// A key and its value are together at most [`MAX_LEN`](Self::MAX_LEN) bytes long, as in containerd.
+/// A key and its value are together at most [`MAX_LEN`](Self::MAX_LEN) bytes long, as in containerd. All of them are at most
+/// [`MAX_TOTAL`](Self::MAX_TOTAL) bytes long, so that a page of a listing always fits a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels(BTreeMap<String, String>);
+pub struct Labels {
+    map: BTreeMap<String, String>,
+    /// Length of all keys and values, in bytes.
+    total: usize,
+}
 
 impl Labels {
     /// Longest key and value together, in bytes.
     pub const MAX_LEN: usize = 4096;
+
+    /// All keys and values together, in bytes.
+    pub const MAX_TOTAL: usize = 128 << 10;
 
     /// Checks a client's labels. Of several with the same key the last one counts.
     ///
@@ -48,12 +56,14 @@ impl Labels {
 
     /// Takes labels from a record. They were checked before they were stored.
     pub fn from_record(labels: impl IntoIterator<Item = (String, String)>) -> Labels {
-        Labels(labels.into_iter().collect())
+        let map: BTreeMap<String, String> = labels.into_iter().collect();
+        let total = map.iter().map(|(key, value)| key.len() + value.len()).sum();
+        Labels { map, total }
     }
 
     /// Returns the value of a label.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.map.get(key).map(String::as_str)
     }
 
     /// Returns the label that a filter names: `path` is what follows `labels`, and its fields are joined with dots.
@@ -68,7 +78,7 @@ impl Labels {
     /// Sets a label and returns its former value.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a key and value that are too long together; nothing is changed then.
+    /// [`Error::Invalid`] for a key and value that are too long together, or with all others; nothing is changed then.
     pub fn insert(&mut self, key: String, value: String) -> Result<Option<String>> {
         let len = key.len() + value.len();
         if len > Self::MAX_LEN {
@@ -77,27 +87,38 @@ impl Labels {
                 format!("{} is {len} bytes long with its value, the limit is {}", shortened(&key), Self::MAX_LEN),
             ));
         }
-        Ok(self.0.insert(key, value))
+        let before = self.map.get(&key).map_or(0, |value| key.len() + value.len());
+        let total = self.total - before + len;
+        if total > Self::MAX_TOTAL {
+            return Err(Error::invalid(
+                "labels",
+                format!("are {total} bytes long in all with {}, the limit is {}", shortened(&key), Self::MAX_TOTAL),
+            ));
+        }
+        self.total = total;
+        Ok(self.map.insert(key, value))
     }
 
     /// Removes a label and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<String> {
-        self.0.remove(key)
+        let value = self.map.remove(key)?;
+        self.total -= key.len() + value.len();
+        Some(value)
     }
 
     /// Returns the labels in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.map.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// Tells whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.map.is_empty()
     }
 
     /// Returns the labels as a map.
     pub fn into_inner(self) -> BTreeMap<String, String> {
-        self.0
+        self.map
     }
 }
 
@@ -145,6 +166,21 @@ mod tests {
         assert_eq!(labels.insert("a".to_owned(), "2".to_owned()).unwrap(), Some("1".to_owned()));
         assert_eq!(labels.remove("a"), Some("2".to_owned()));
         assert!(labels.is_empty());
+    }
+
+    #[test]
+    fn all_together_are_bounded() {
+        let value = "v".repeat(4095);
+        let key = |n: u8| char::from(n + 32).to_string();
+        let mut labels = Labels::parse((0..32).map(|n| (key(n), value.clone()))).unwrap();
+        assert!(labels.insert(key(40), String::new()).is_err());
+        // What is replaced or removed makes room.
+        labels.insert(key(0), String::new()).unwrap();
+        labels.insert(key(40), "v".repeat(4094)).unwrap();
+        assert!(labels.insert(key(41), String::new()).is_err());
+        labels.remove(&key(5)).unwrap();
+        labels.insert(key(41), value.clone()).unwrap();
+        assert!(Labels::parse((0..33).map(|n| (key(n), value.clone()))).is_err());
     }
 
     #[test]
