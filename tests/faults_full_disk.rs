@@ -60,10 +60,11 @@ fn make_snapshots(daemon: &Daemon) -> History {
 /// Writes records until one does not fit any more, and returns why. What was answered is in the history.
 fn write_until_full(client: &Client, history: &mut History) -> Status {
     let mut random = Random::new();
-    // Each label makes the record longer, so that it is soon too long for what the database has in reserve.
-    for number in 0..1000 {
+    // As many long labels as fit, again and again: each time the whole record is written, so that it is soon too much for
+    // what the database has in reserve.
+    for number in 0..4000 {
         let value: String = (0..200).map(|_| format!("{:016x}", random.next())).collect();
-        if let Err(status) = history.run(client, &Op::label("base", &format!("l{number}"), &value)) {
+        if let Err(status) = history.run(client, &Op::label("base", &format!("l{}", number % 32), &value)) {
             return status;
         }
     }
