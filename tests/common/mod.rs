@@ -13,6 +13,7 @@ pub mod leases;
 mod leftovers;
 pub mod node;
 pub mod random;
+pub mod reconnect;
 pub mod registry;
 pub mod tools;
 pub mod worker;
