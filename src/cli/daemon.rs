@@ -1,15 +1,28 @@
 //! Asking a running daemon, or finding that there is none.
 
-use anyhow::Context;
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, bail};
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
 
 use crate::config::Config;
 use crate::grpc;
 use crate::grpc::proto::leasehold::admin::v1::admin_client::AdminClient;
+use crate::types::Namespace;
 
 /// A connection to the daemon's API socket, for one command at a time.
 pub(super) struct Daemon {
     runtime: tokio::runtime::Runtime,
-    client: AdminClient<tonic::transport::Channel>,
+    channel: Channel,
+    client: AdminClient<Channel>,
+}
+
+/// The daemon's leases of one namespace.
+pub(super) struct Leases {
+    runtime: tokio::runtime::Runtime,
+    client: grpc::LeasesClient,
 }
 
 impl Daemon {
@@ -17,17 +30,70 @@ impl Daemon {
     pub fn connect(config: &Config) -> anyhow::Result<Option<Daemon>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
         match runtime.block_on(grpc::client(&config.api.socket)) {
-            Ok(channel) => Ok(Some(Daemon { runtime, client: AdminClient::new(channel) })),
+            Ok(channel) => {
+                let client = AdminClient::new(channel.clone()).max_decoding_message_size(grpc::MAX_MESSAGE);
+                Ok(Some(Daemon { runtime, channel, client }))
+            }
             Err(_) => Ok(None),
         }
+    }
+
+    /// Connects, for a command that is nothing without a daemon.
+    pub fn required(config: &Config) -> anyhow::Result<Daemon> {
+        let socket = &config.api.socket;
+        // For the reason, which the client does not tell.
+        match UnixStream::connect(socket) {
+            Ok(_) => {}
+            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                bail!("no daemon listens on {}. Start it, or name its configuration with --config", socket.display())
+            }
+            Err(err) => return Err(err).with_context(|| format!("connecting to {}", socket.display())),
+        }
+        Daemon::connect(config)?.with_context(|| format!("{}: the daemon does not answer", socket.display()))
     }
 
     /// Makes one call.
     pub fn call<T>(
         &mut self,
-        call: impl AsyncFnOnce(&mut AdminClient<tonic::transport::Channel>) -> Result<tonic::Response<T>, tonic::Status>,
+        call: impl AsyncFnOnce(&mut AdminClient<Channel>) -> Result<Response<T>, Status>,
     ) -> anyhow::Result<T> {
-        let answer = self.runtime.block_on(call(&mut self.client));
-        answer.map(tonic::Response::into_inner).map_err(|status| anyhow::anyhow!("{}", status.message()))
+        answer(self.runtime.block_on(call(&mut self.client)))
     }
+
+    /// Makes a call that is answered by a stream, and passes every message of it to `visit`.
+    pub fn stream<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut AdminClient<Channel>) -> Result<Response<Streaming<T>>, Status>,
+        mut visit: impl FnMut(T),
+    ) -> anyhow::Result<()> {
+        let client = &mut self.client;
+        let streamed = self.runtime.block_on(async {
+            let mut stream = call(client).await?.into_inner();
+            while let Some(message) = stream.message().await? {
+                visit(message);
+            }
+            Ok(Response::new(()))
+        });
+        answer(streamed)
+    }
+
+    /// Turns to the leases of a namespace.
+    pub fn leases(self, namespace: &Namespace) -> anyhow::Result<Leases> {
+        let client = grpc::leases_client(self.channel, namespace)?;
+        Ok(Leases { runtime: self.runtime, client })
+    }
+}
+
+impl Leases {
+    /// Makes one call.
+    pub fn call<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut grpc::LeasesClient) -> Result<Response<T>, Status>,
+    ) -> anyhow::Result<T> {
+        answer(self.runtime.block_on(call(&mut self.client)))
+    }
+}
+
+fn answer<T>(answer: Result<Response<T>, Status>) -> anyhow::Result<T> {
+    answer.map(Response::into_inner).map_err(|status| anyhow::anyhow!("{}", status.message()))
 }

@@ -35,7 +35,7 @@ use super::snapshots::SnapshotsService;
 use super::version::VersionService;
 
 /// containerd's own limit for one message.
-const MAX_MESSAGE: usize = 16 << 20;
+pub const MAX_MESSAGE: usize = 16 << 20;
 
 /// A listening socket.
 pub struct Listener {
