@@ -80,6 +80,8 @@ draw_directories() {
 		tree=$branch mark='   ' color=
 		((index < ${#numbers[@]})) || tree=$last
 		[[ -v drawn[$number] ]] || mark='new' color=$green
+		# Of what containerd has removed, it knows no name any more.
+		[[ -n ${now[$number]:-} ]] || now[$number]="${drawn[$number]:-}, retained"
 		printf '  %s %s%-4s %s %6s   %s%s\n' "$tree" "$color" "$number" "$mark" "$(size_of "pool/l/$number/fs")" \
 			"${now[$number]:-}" "$plain"
 	done

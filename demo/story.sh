@@ -15,6 +15,10 @@ wait_until() {
 # shellcheck disable=SC2317 # called through wait_until
 there_are() { [[ $(find pool/l -mindepth 1 -maxdepth 1 | wc -l) == "$1" ]]; }
 
+# containerd forgets a snapshot first, and has leasehold remove it then.
+# shellcheck disable=SC2317 # called through wait_until
+containerd_has_nothing() { [[ -z $(leasehold --config leasehold.toml snapshot ls | grep "containerd$") ]]; }
+
 # shellcheck disable=SC2317 # called through wait_until
 containerd_is_connected() { ctr snapshots list >/dev/null 2>&1; }
 
@@ -29,6 +33,7 @@ tell_story() {
 	kill_leasehold
 	commit_container "$second"
 	remove_all "$first" "$second"
+	lease_image "$first"
 	say "" "That was it, in $SECONDS seconds. The demo now takes its daemons and its files away." \
 		"To use leasehold with the containerd of this machine: see 'Install' in README.md."
 }
@@ -128,9 +133,34 @@ remove_all() {
 	run nerdctl rmi "$1"
 	wait_until there_are 0
 	draw_directories
+}
+
+lease_image() {
+	heading "10. Keep an image through its removal"
+	say "What was removed by mistake, or too early, is gone. With a lease it is not: what a lease names stays on disk, whatever containerd removes, until the lease ends. This one lasts 15 seconds. It names the top layer of the image, by its chain id, and so holds those below as well."
+	run nerdctl pull --quiet "$1"
+	run leasehold --config leasehold.toml lease create keep --expire 15s --chain "$(top_chain)"
+	draw_directories
+	say "" "The image is removed. containerd has nothing left:"
+	run nerdctl rmi "$1"
+	wait_until containerd_has_nothing
+	run ctr snapshots list
+	say "" "The directories stay. leasehold says what is there, and why: it is retained, because a lease holds it."
+	draw_directories
+	run leasehold --config leasehold.toml snapshot ls
+	run leasehold --config leasehold.toml du
+
+	heading "11. The lease ends"
+	say "Nobody does anything. When the time has come, leasehold deletes the directories."
+	run leasehold --config leasehold.toml lease ls
+	wait_until there_are 0
+	draw_directories
 	say "" "Last, leasehold checks that its records and the disk agree:"
 	run leasehold --config leasehold.toml fsck
 }
+
+# Prints the chain id of the first image's top layer.
+top_chain() { sed -n 's/.*"chain_id": "\(.*\)".*/\1/p' image.txt | tail -n 1; }
 
 # name_layers WHAT...: gives the layers of the first image names, by the chain ids that testimage printed.
 name_layers() {

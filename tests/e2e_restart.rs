@@ -3,34 +3,16 @@
 mod common;
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
-use common::containerd::{Client, Release, Session, Unpack};
-use common::images::{Image, Kind};
+use common::containerd::{Client, Release, Unpack};
+use common::images::Kind;
 use common::node::Node;
-use common::tools::{output, ready};
+use common::reconnect::RECONNECTION;
+use common::tools::ready;
 use common::wait_for;
 
-/// containerd reconnects with a back-off of up to three seconds.
-const RECONNECTION: Duration = Duration::from_secs(30);
 /// How many layers of a deep image are there when leasehold is killed.
 const SOME_LAYERS: usize = 10;
-
-/// Pulls an image, again and again until containerd is connected again.
-///
-/// containerd 2.3 drops the error of a Prepare when it unpacks in parallel, and reports a pull that unpacked nothing as
-/// a success; the next pull unpacks.
-fn pull_after_restart(session: &Session<'_>, client: Client, image: &Image) {
-    let mut last = Ok(String::new());
-    wait_for("a pull after the restart", RECONNECTION, || {
-        last = output(&mut session.pull_command(client, image));
-        if let Err(err) = &last {
-            // Nothing but the connection may be in the way.
-            assert!(err.contains("navailable") || err.contains("connect"), "{err}");
-        }
-        last.is_ok() && session.has_snapshot(image.chain_id())
-    });
-}
 
 fn containers_outlive_it(release: Release) {
     let mut node = Node::start(release, Unpack::Parallel);
@@ -55,7 +37,7 @@ fn containers_outlive_it(release: Release) {
     node.start_daemon();
 
     let session = node.containerd.session("restart");
-    pull_after_restart(&session, Client::Library, &after);
+    session.pull_after_restart(Client::Library, &after);
     let is_written = "test \"$(echo $(cat /written))\" = 'before during'";
     session.exec_script("old", is_written).unwrap();
     session.run_script(&before.reference, &before.check()).unwrap();
@@ -83,7 +65,7 @@ fn a_pull_can_be_repeated(release: Release, client: Client) {
     node.start_daemon();
 
     let session = node.containerd.session("restart");
-    pull_after_restart(&session, client, &image);
+    session.pull_after_restart(client, &image);
     session.ctr_run_script(&image.reference, &image.check()).unwrap();
     node.expect_whole_pool();
     session.ctr(&["images", "rm", "--sync", &image.reference]);

@@ -3,15 +3,25 @@
 use std::io;
 
 use anyhow::Context;
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
 
 use crate::config::Config;
 use crate::grpc;
 use crate::grpc::proto::leasehold::admin::v1::admin_client::AdminClient;
+use crate::types::Namespace;
 
 /// A connection to the daemon's API socket, for one command at a time.
 pub(super) struct Daemon {
     runtime: tokio::runtime::Runtime,
-    client: AdminClient<tonic::transport::Channel>,
+    channel: Channel,
+    client: AdminClient<Channel>,
+}
+
+/// The daemon's leases of one namespace.
+pub(super) struct Leases {
+    runtime: tokio::runtime::Runtime,
+    client: grpc::LeasesClient,
 }
 
 impl Daemon {
@@ -22,19 +32,52 @@ impl Daemon {
     pub fn connect(config: &Config) -> anyhow::Result<Option<Daemon>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
         match runtime.block_on(grpc::client(&config.api.socket)) {
-            Ok(channel) => Ok(Some(Daemon { runtime, client: AdminClient::new(channel) })),
+            Ok(channel) => {
+                let client = AdminClient::new(channel.clone()).max_decoding_message_size(grpc::MAX_MESSAGE);
+                Ok(Some(Daemon { runtime, channel, client }))
+            }
             Err(err) if is_absent(&err) => Ok(None),
             Err(err) => Err(anyhow::Error::new(err).context(format!("connecting to {}", config.api.socket.display()))),
         }
     }
 
+    /// Connects, for a command that is nothing without a daemon.
+    pub fn required(config: &Config) -> anyhow::Result<Daemon> {
+        Daemon::connect(config)?.with_context(|| {
+            let socket = config.api.socket.display();
+            format!("no daemon listens on {socket}. Start it, or name its configuration with --config")
+        })
+    }
+
     /// Makes one call.
     pub fn call<T>(
         &mut self,
-        call: impl AsyncFnOnce(&mut AdminClient<tonic::transport::Channel>) -> Result<tonic::Response<T>, tonic::Status>,
+        call: impl AsyncFnOnce(&mut AdminClient<Channel>) -> Result<Response<T>, Status>,
     ) -> anyhow::Result<T> {
-        let answer = self.runtime.block_on(call(&mut self.client));
-        answer.map(tonic::Response::into_inner).map_err(|status| anyhow::anyhow!("{}", status.message()))
+        answer(self.runtime.block_on(call(&mut self.client)))
+    }
+
+    /// Makes a call that is answered by a stream, and passes every message of it to `visit`.
+    pub fn stream<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut AdminClient<Channel>) -> Result<Response<Streaming<T>>, Status>,
+        mut visit: impl FnMut(T),
+    ) -> anyhow::Result<()> {
+        let client = &mut self.client;
+        let streamed = self.runtime.block_on(async {
+            let mut stream = call(client).await?.into_inner();
+            while let Some(message) = stream.message().await? {
+                visit(message);
+            }
+            Ok(Response::new(()))
+        });
+        answer(streamed)
+    }
+
+    /// Turns to the leases of a namespace.
+    pub fn leases(self, namespace: &Namespace) -> anyhow::Result<Leases> {
+        let client = grpc::leases_client(self.channel, namespace)?;
+        Ok(Leases { runtime: self.runtime, client })
     }
 }
 
@@ -48,4 +91,18 @@ fn is_absent(err: &tonic::transport::Error) -> bool {
         next = err.source();
     }
     false
+}
+
+impl Leases {
+    /// Makes one call.
+    pub fn call<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut grpc::LeasesClient) -> Result<Response<T>, Status>,
+    ) -> anyhow::Result<T> {
+        answer(self.runtime.block_on(call(&mut self.client)))
+    }
+}
+
+fn answer<T>(answer: Result<Response<T>, Status>) -> anyhow::Result<T> {
+    answer.map(Response::into_inner).map_err(|status| anyhow::anyhow!("{}", status.message()))
 }

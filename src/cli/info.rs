@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{Table, presets};
 use serde_json::json;
 
 use crate::config::Config;
@@ -10,6 +9,7 @@ use crate::grpc::proto::leasehold::admin::v1::{Feature, InfoRequest, InfoRespons
 use crate::overlay::{Layout, probe};
 
 use super::daemon::Daemon;
+use super::text::table;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -80,17 +80,11 @@ fn print_tables(running: bool, info: &InfoResponse) {
         pool.add_row(["trash", &info.trash.to_string()]);
         pool.add_row(["free", &format!("{} MiB", info.free_bytes >> 20)]);
     }
-    println!("{pool}\n");
+    println!("{}\n", pool.trim_fmt());
     let mut host = table();
     host.set_header(["host", "", "why it matters"]);
     for feature in &info.features {
         host.add_row([&feature.name, &feature.value, &feature.meaning]);
     }
-    println!("{host}");
-}
-
-fn table() -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table
+    println!("{}", host.trim_fmt());
 }

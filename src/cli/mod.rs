@@ -2,9 +2,16 @@
 
 mod config;
 mod daemon;
+mod du;
 mod fsck;
 mod info;
+mod lease;
+mod namespace;
 mod serve;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +42,16 @@ enum Command {
     Info(info::Args),
     /// Compare records and directories; works with the daemon running and without.
     Fsck(fsck::Args),
+    /// Keep chosen images' layers through any removal, until a lease ends.
+    Lease(lease::Args),
+    /// Show what there is, and what holds it.
+    Snapshot(snapshot::Args),
+    /// Show what namespaces and leases take on disk.
+    ///
+    /// Unique is what nobody else has: what comes back when the lease ends, or the namespace is emptied. For a lease,
+    /// others are containerd, clients of the API socket and other leases; for a namespace, other namespaces. Layers that
+    /// were not counted yet are counted now.
+    Du(du::Args),
     /// Print configuration for other programs.
     #[command(subcommand)]
     Config(config::Command),
@@ -62,6 +79,9 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(config),
         Command::Info(args) => info::run(&config, &args),
         Command::Fsck(args) => fsck::run(&config, &args),
+        Command::Lease(args) => lease::run(&config, &args),
+        Command::Snapshot(args) => snapshot::run(&config, &args),
+        Command::Du(args) => du::run(&config, &args),
         Command::Config(command) => config::run(&config, &command),
     }
 }

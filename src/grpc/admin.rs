@@ -1,5 +1,8 @@
 //! What the command line asks a running daemon.
 
+mod disk_usage;
+mod inventory;
+
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
@@ -9,7 +12,10 @@ use crate::overlay::HostFeatures;
 use crate::snapshotter::{FsckReport, Snapshotter};
 
 use super::proto::leasehold::admin::v1::admin_server::Admin;
-use super::proto::leasehold::admin::v1::{Feature, FsckRequest, FsckResponse, InfoRequest, InfoResponse, Problem};
+use super::proto::leasehold::admin::v1::{
+    DiskUsageRequest, DiskUsageResponse, Feature, FsckRequest, FsckResponse, InfoRequest, InfoResponse, Problem,
+    SnapshotsRequest,
+};
 use super::request::{Slow, blocking, span};
 
 /// The service over one pool.
@@ -59,6 +65,20 @@ impl Admin for AdminService {
         let repair = request.into_inner().repair;
         let report = self.slow.blocking(&self.snapshotter, "Fsck", span, move |snapshotter| snapshotter.fsck(repair));
         Ok(Response::new(report.await?.into()))
+    }
+
+    type SnapshotsStream = inventory::SnapshotsStream;
+
+    async fn snapshots(&self, request: Request<SnapshotsRequest>) -> Result<Response<Self::SnapshotsStream>, Status> {
+        inventory::snapshots(&self.snapshotter, request)
+    }
+
+    async fn disk_usage(&self, request: Request<DiskUsageRequest>) -> Result<Response<DiskUsageResponse>, Status> {
+        let span = span("DiskUsage", request.metadata(), "");
+        let namespace = inventory::wanted(request.into_inner().namespace)?;
+        let accounts =
+            self.slow.blocking(&self.snapshotter, "DiskUsage", span, |snapshotter| snapshotter.accounts()).await?;
+        Ok(Response::new(disk_usage::response(accounts, namespace.as_ref())))
     }
 }
 

@@ -4,6 +4,7 @@
 //! once, and no handler ever calls containerd.
 
 mod admin;
+mod client;
 mod convert;
 mod introspection;
 mod leases;
@@ -16,7 +17,8 @@ mod snapshots;
 mod status;
 mod version;
 
-pub use server::{Listener, Servers, client};
+pub use client::{InNamespace, LeasesClient, leases_client};
+pub use server::{Listener, MAX_MESSAGE, Servers, client};
 
 /// Generated from `proto/`, nested as the packages are, because the generated code refers to types that way.
 #[expect(missing_docs, reason = "generated; the proto files have the documentation")]

@@ -36,7 +36,7 @@ use super::snapshots::SnapshotsService;
 use super::version::VersionService;
 
 /// containerd's own limit for one message.
-const MAX_MESSAGE: usize = 16 << 20;
+pub const MAX_MESSAGE: usize = 16 << 20;
 /// How many requests of one connection are under way; a client keeps further ones back. containerd has one connection.
 const MAX_STREAMS: u32 = 512;
 /// How long a failed accept rests.

@@ -32,6 +32,7 @@
 mod allocate;
 mod commit;
 mod create;
+mod holders;
 mod leases;
 mod membership;
 mod migrate;

@@ -4,6 +4,7 @@
 //! which checks everything again. The order is the design: a directory exists before the record that names it, and a
 //! record is gone before its directory is touched.
 
+mod accounts;
 mod background;
 mod cleanup;
 mod commit;
@@ -11,6 +12,7 @@ mod counting;
 mod create;
 mod fsck;
 mod holds;
+mod inventory;
 mod list;
 mod mounts;
 mod recover;
@@ -24,8 +26,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+pub use accounts::{Accounts, LeaseAccount, NamespaceAccount, Share};
 pub use create::Create;
 pub use fsck::{FsckReport, Problem, ProblemKind};
+pub use inventory::{Entry, Inventory};
 pub use list::List;
 pub use recover::RecoveryReport;
 pub use repair::fsck_offline;

@@ -84,7 +84,8 @@ impl Snapshotter {
         }
     }
 
-    fn measure(&self, layer: LayerId) -> Result<Usage> {
+    /// Walks the layer of an active snapshot.
+    pub(super) fn measure(&self, layer: LayerId) -> Result<Usage> {
         let usage = overlay::disk_usage(Path::new(&self.layout().upperdir(layer)))?;
         Ok(Usage { size: usage.size, inodes: usage.inodes })
     }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod cli;
 pub mod client;
 pub mod containerd;
 pub mod daemon;
@@ -13,6 +14,7 @@ pub mod leases;
 mod leftovers;
 pub mod node;
 pub mod random;
+pub mod reconnect;
 pub mod registry;
 pub mod tools;
 pub mod worker;

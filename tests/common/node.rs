@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::client::Client;
 use super::containerd::{Containerd, Release, Unpack};
 use super::daemon::{Daemon, Site};
 use super::images::{Image, Kind};
@@ -36,10 +37,25 @@ impl Node {
         self.daemon.take().expect("leasehold runs").kill();
     }
 
+    /// Stops leasehold, as an operator would.
+    pub fn stop_daemon(&mut self) {
+        assert!(self.daemon.take().expect("leasehold runs").stop().success());
+    }
+
     /// Starts leasehold again and waits until it serves.
     pub fn start_daemon(&mut self) {
         assert!(self.daemon.is_none(), "leasehold runs already");
         self.daemon = Some(self.site.start());
+    }
+
+    /// Connects to leasehold as an operator, in a namespace.
+    pub fn operator(&self, namespace: &str) -> Client {
+        Client::connect(&self.site.api_socket()).unwrap().in_namespace(namespace)
+    }
+
+    /// Returns how many snapshots leasehold has for containerd.
+    pub fn snapshots(&self) -> usize {
+        Client::connect(&self.site.plugin_socket()).unwrap().list(&[]).unwrap().len()
     }
 
     /// Makes an image and pushes it.

@@ -1,0 +1,52 @@
+//! What namespaces and leases take on disk.
+
+use crate::snapshotter::{self, Accounts, LeaseAccount, NamespaceAccount};
+use crate::types::Namespace;
+
+use super::super::proto::leasehold::admin::v1::{DiskUsageResponse, LeaseUsage, NamespaceUsage, Share};
+
+/// Encodes what is asked for: one namespace and its leases, or all.
+pub(super) fn response(accounts: Accounts, wanted: Option<&Namespace>) -> DiskUsageResponse {
+    let is_wanted = |namespace: Option<&Namespace>| wanted.is_none() || namespace == wanted;
+    DiskUsageResponse {
+        namespaces: accounts
+            .namespaces
+            .into_iter()
+            .filter(|of| is_wanted(of.namespace.as_ref()))
+            .map(NamespaceUsage::from)
+            .collect(),
+        leases: accounts.leases.into_iter().filter(|of| is_wanted(Some(&of.namespace))).map(LeaseUsage::from).collect(),
+        total: Some(accounts.total.into()),
+        unknown: accounts.unknown,
+    }
+}
+
+impl From<snapshotter::Share> for Share {
+    fn from(share: snapshotter::Share) -> Share {
+        Share { layers: share.layers, size: share.size, unique: share.unique }
+    }
+}
+
+impl From<NamespaceAccount> for NamespaceUsage {
+    fn from(of: NamespaceAccount) -> NamespaceUsage {
+        NamespaceUsage {
+            namespace: of.namespace.map(|namespace| namespace.as_str().to_owned()).unwrap_or_default(),
+            snapshots: of.snapshots,
+            retained: of.retained,
+            share: Some(of.share.into()),
+        }
+    }
+}
+
+impl From<LeaseAccount> for LeaseUsage {
+    fn from(of: LeaseAccount) -> LeaseUsage {
+        LeaseUsage {
+            namespace: of.namespace.as_str().to_owned(),
+            lease: of.id.as_str().to_owned(),
+            expires_at: of.lease.expires_at.map(Into::into),
+            snapshots: of.snapshots,
+            missing: of.missing,
+            share: Some(of.share.into()),
+        }
+    }
+}
