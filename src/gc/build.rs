@@ -54,7 +54,7 @@ impl Builder {
             types,
             key,
             now,
-            numbers: Numbers::new(0, Packed::LIMIT),
+            numbers: Numbers::new(Packed::LIMIT),
             names: None,
             edges: Vec::new(),
             roots: Vec::new(),
@@ -70,6 +70,14 @@ impl Builder {
     #[must_use]
     pub fn with_names(mut self) -> Builder {
         self.names = Some(Names::default());
+        self
+    }
+
+    /// Makes room for so many resources.
+    #[must_use]
+    pub fn with_capacity(mut self, resources: usize) -> Builder {
+        self.numbers.reserve(resources);
+        self.edges.reserve(resources);
         self
     }
 

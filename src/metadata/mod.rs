@@ -30,8 +30,10 @@
 //! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 
 mod allocate;
+mod collectible;
 mod commit;
 mod create;
+mod journal;
 mod leases;
 mod membership;
 mod migrate;
@@ -41,6 +43,7 @@ mod record;
 mod remove;
 mod retained;
 mod schema;
+mod sweep;
 mod trash;
 mod update;
 
@@ -48,14 +51,17 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use allocate::Numbers;
+pub use collectible::{ApiSnapshot, NamedResource};
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
+pub use journal::{Touched, Watch};
 pub use leases::{Deletion, Due, LeasePage};
 pub use migrate::SCHEMA_VERSION;
 pub use read::{Consistent, Page, Totals};
-pub use record::{Kind, Layer, Lease, Retained, Snapshot, Usage};
+pub use record::{Borrowed, Kind, LabelPairs, Layer, Lease, Retained, Snapshot, Usage};
 pub use remove::Removed;
 pub use retained::RetainedName;
+pub use sweep::{Swept, Unheld};
 pub use update::LabelUpdate;
 
 use crate::Result;
@@ -67,6 +73,7 @@ pub struct Metadata {
     store: Store,
     numbers: Numbers,
     pool: String,
+    journal: journal::Journal,
 }
 
 /// A change of records. Holds the one write lock, so it does memory work only.
@@ -86,7 +93,7 @@ impl Metadata {
         let store = Store::open(path, durability)?;
         let pool = migrate::migrate(&store)?;
         let numbers = Numbers::load(&store)?;
-        Ok(Metadata { store, numbers, pool })
+        Ok(Metadata { store, numbers, pool, journal: journal::Journal::default() })
     }
 
     /// Whether there are records in `path`, damaged or not.

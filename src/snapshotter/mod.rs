@@ -17,6 +17,7 @@ mod recover;
 mod remove;
 mod repair;
 mod stat;
+mod sweep;
 mod unclear;
 mod update;
 
@@ -30,6 +31,7 @@ pub use list::List;
 pub use recover::RecoveryReport;
 pub use repair::fsck_offline;
 pub use stat::{Info, SnapshotUsage};
+pub use sweep::SweepReport;
 
 use crate::metadata::Metadata;
 use crate::overlay::{LayerDirs, Layout, MountOptions};
