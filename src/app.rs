@@ -136,7 +136,13 @@ impl App {
         let (plugin, api) = self.listeners()?;
         let stop = CancellationToken::new();
         let threads = self.config.limits.max_concurrent_requests;
-        let servers = Servers::new(self.snapshotter.clone(), self.leases.clone(), self.host.clone(), threads);
+        let servers = Servers::new(
+            self.snapshotter.clone(),
+            self.leases.clone(),
+            self.collectible.clone(),
+            self.host.clone(),
+            threads,
+        );
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));
         notify(&[NotifyState::Ready]);

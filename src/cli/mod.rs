@@ -3,8 +3,10 @@
 mod config;
 mod daemon;
 mod fsck;
+mod gc;
 mod info;
 mod serve;
+mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +37,10 @@ enum Command {
     Info(info::Args),
     /// Compare records and directories; works with the daemon running and without.
     Fsck(fsck::Args),
+    /// Collect what nothing holds, now.
+    Gc(gc::Args),
+    /// Tell what keeps a snapshot, a blob or a directory.
+    Why(why::Args),
     /// Print configuration for other programs.
     #[command(subcommand)]
     Config(config::Command),
@@ -59,6 +65,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(config),
         Command::Info(args) => info::run(&config, &args),
         Command::Fsck(args) => fsck::run(&config, &args),
+        Command::Gc(args) => gc::run(&config, &args),
+        Command::Why(args) => why::run(&config, &args),
         Command::Config(command) => config::run(&config, &command),
     }
 }

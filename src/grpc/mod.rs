@@ -4,6 +4,7 @@
 //! once, and no handler ever calls containerd.
 
 mod admin;
+mod collections;
 mod convert;
 mod introspection;
 mod leases;

@@ -150,6 +150,11 @@ impl Snapshotter {
         &self.settings.name
     }
 
+    /// Returns how leases name our snapshots.
+    pub fn member_kind(&self) -> &MemberKind {
+        &self.member_kind
+    }
+
     /// Returns where the directories are.
     pub fn layout(&self) -> &Layout {
         &self.layout
