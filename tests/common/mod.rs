@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod client;
+pub mod collections;
 pub mod containerd;
 pub mod daemon;
 pub mod filesystem;
