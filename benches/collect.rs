@@ -127,23 +127,38 @@ fn status(name: &str) -> f64 {
     line.trim_matches([':', ' ', '\t']).split(' ').next().unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
+/// How long the collector's thread had a processor: on a busy machine, less than the time that went by.
+fn processor_time() -> Duration {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
+    let is_collector = |path: &std::path::PathBuf| fs::read_to_string(path.join("comm")).unwrap().trim() == "collect";
+    let collector = tasks.into_iter().find(is_collector).unwrap();
+    let times = fs::read_to_string(collector.join("schedstat")).unwrap();
+    Duration::from_nanos(times.split(' ').next().unwrap().parse().unwrap())
+}
+
 fn measure(resources: usize) {
     let pool = pool(resources);
     let collector = Collector::start(pool.collectible.clone(), Schedule::default()).unwrap();
     fs::write("/proc/self/clear_refs", "5").unwrap();
+    // Past the one at the start, whose memory counts and whose time does not.
     let before = status("VmRSS");
+    pool.collectible.collect().unwrap();
+    let processor = processor_time();
     let mut runs: Vec<_> = (0..ROUNDS).map(|_| pool.collectible.collect().unwrap()).collect();
     let memory = status("VmHWM") - before;
+    let processor = (processor_time() - processor) / ROUNDS as u32;
     assert!(runs.iter().all(|run| run.is_empty() && run.statistics.objects as usize == resources), "{runs:?}");
     let total = |run: &leasehold::gc::Collected| run.statistics.read + run.statistics.mark + run.statistics.sweep;
     runs.sort_unstable_by_key(total);
     let (median, all) = (&runs[ROUNDS / 2].statistics, total(&runs[ROUNDS / 2]));
     println!(
-        "{resources} resources: {:.0} ns each ({all:?}: read {:?}, mark {:?}, sweep {:?}); {memory:.0} MB more at most",
+        "{resources} resources: {:.0} ns each ({all:?}: read {:?}, mark {:?}, sweep {:?}), {:.0} ns of processor time; \
+         {memory:.0} MB more at most",
         all.as_nanos() as f64 / resources as f64,
         median.read,
         median.mark,
-        median.sweep
+        median.sweep,
+        processor.as_nanos() as f64 / resources as f64,
     );
     let idle = prepare_while(&pool.snapshotter, "idle", |calls| calls < CALLS);
     let (stop, collecting) = (AtomicBool::new(false), &pool.collectible);

@@ -109,22 +109,18 @@ impl Collectible {
 
     fn plan_snapshots(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
         let (key, expected) = (HashKey::random(), Cell::new(0));
-        let Some(marks) = trace::marks(self.snapshotter(), now, &key, &expected, &mut plan.statistics)? else {
+        let Some((marks, order)) = trace::marks(self.snapshotter(), now, &key, &expected, &mut plan.statistics)? else {
             return Ok(());
         };
-        let mut after = None;
-        loop {
-            let (unheld, last) = trace::unheld(self.snapshotter(), &marks, after.as_ref(), PAGE)?;
+        let (stretches, mut place) = (order.unmarked(&marks), trace::Place::default());
+        while let Some(unheld) = trace::unheld(self.snapshotter(), &marks, &stretches, &mut place, PAGE)? {
             let listed = LISTED.saturating_sub(plan.snapshots);
             plan.snapshots += unheld.len();
             for snapshot in unheld.into_iter().take(listed) {
                 plan.garbage.extend(self.unheld_snapshot(snapshot)?);
             }
-            after = last;
-            if after.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     fn unheld_snapshot(&self, snapshot: Unheld) -> Result<Option<Garbage>> {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::barrier::Barrier;
 use super::build::Builder;
-use super::feed::{feed, resource_of_member};
+use super::feed::{Order, Stretch, feed, resource_of_member};
 use super::intern::HashKey;
 use super::mark::Marks;
 use super::object::Object;
 use super::report::Report;
 use super::resource::{Resource, ResourceType, Types};
 use crate::Result;
-use crate::metadata::{ApiSnapshot, Consistent, Touched, Unheld};
+use crate::metadata::{ApiSnapshot, Consistent, StartAt, Touched, Transaction, Unheld};
 use crate::snapshotter::Snapshotter;
 use crate::types::{Namespace, Scope, SnapshotKey};
 
@@ -45,18 +45,18 @@ pub(super) fn marks(
     key: &HashKey,
     expected: &Cell<usize>,
     statistics: &mut Statistics,
-) -> Result<Option<Marks>> {
+) -> Result<Option<(Marks, Order)>> {
     let began = Instant::now();
-    let graph = snapshotter.metadata().read(|records| {
+    let read = snapshotter.metadata().read(|records| {
         if !has_api_snapshots(records)? {
             return Ok(None);
         }
         let mut builder = Builder::new(Types::default(), key.clone(), now).with_capacity(expected.get());
-        feed(records, snapshotter.name(), &mut builder)?;
-        builder.finish().map(Some)
+        let order = feed(records, snapshotter.name(), &mut builder)?;
+        Ok(Some((builder.finish()?, order)))
     })?;
     statistics.read = began.elapsed();
-    let Some(graph) = graph else { return Ok(None) };
+    let Some((graph, order)) = read else { return Ok(None) };
     // An eighth more than this time is enough for most next times.
     expected.set(graph.len() + graph.len() / 8);
     warn(graph.report());
@@ -65,7 +65,7 @@ pub(super) fn marks(
     let marks = graph.mark();
     statistics.mark = began.elapsed();
     statistics.marked = marks.count() as u64;
-    Ok(Some(marks))
+    Ok(Some((marks, order)))
 }
 
 /// Removes what nothing holds. Writers go on meanwhile.
@@ -81,16 +81,17 @@ pub(super) fn collect(
     let (key, mut statistics) = (HashKey::random(), Statistics::default());
     let watch = snapshotter.metadata().watch()?;
     let mut barrier = Barrier::new(key.clone());
-    let Some(mut marks) = marks(snapshotter, now, &key, expected, &mut statistics)? else {
+    let Some((mut marks, order)) = marks(snapshotter, now, &key, expected, &mut statistics)? else {
         return Ok((0, statistics));
     };
     let began = Instant::now();
+    let stretches = order.unmarked(&marks);
     let mut removed = 0;
     while go_on() {
-        let (mut in_pass, mut parents, mut after) = (0, 0, None);
-        while go_on() {
-            let (unheld, last) = unheld(snapshotter, &marks, after.as_ref(), UNHELD_AT_ONCE)?;
-            let still_unheld = |txn: &crate::metadata::Transaction<'_>, snapshot: &SnapshotKey| {
+        let (mut in_pass, mut parents) = (0, 0);
+        let mut place = Place::default();
+        while let Some(unheld) = unheld(snapshotter, &marks, &stretches, &mut place, UNHELD_AT_ONCE)? {
+            let still_unheld = |txn: &Transaction<'_>, snapshot: &SnapshotKey| {
                 for touched in watch.take(txn) {
                     shade(&mut barrier, snapshotter.name(), &touched);
                 }
@@ -100,8 +101,7 @@ pub(super) fn collect(
             let swept = snapshotter.sweep(unheld, still_unheld, &go_on)?;
             in_pass += swept.removed;
             parents += swept.parents;
-            after = last;
-            if after.is_none() {
+            if !go_on() {
                 break;
             }
         }
@@ -115,30 +115,59 @@ pub(super) fn collect(
     Ok((removed, statistics))
 }
 
-/// Returns unmarked snapshots after `after`, up to `limit`, and the last of them if there may be more.
+/// How far a pass over the unmarked ones has come.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    stretch: usize,
+    after: Option<SnapshotKey>,
+}
+
+/// Returns the next unmarked snapshots, about `limit` of them; `None` after the last.
 ///
 /// They are read from the newest state: what came to be after the marked one is shaded, which is found out in the
 /// transaction that would remove it.
 pub(super) fn unheld(
     snapshotter: &Snapshotter,
     marks: &Marks,
-    after: Option<&SnapshotKey>,
+    stretches: &[Stretch<'_>],
+    place: &mut Place,
     limit: usize,
-) -> Result<(Vec<Unheld>, Option<SnapshotKey>)> {
+) -> Result<Option<Vec<Unheld>>> {
+    if place.stretch >= stretches.len() {
+        return Ok(None);
+    }
     let mut found = Vec::new();
     snapshotter.metadata().read(|records| {
-        records.each_api_snapshot(after, |ApiSnapshot { namespace, key, record }| {
-            if marks.is_marked(&Resource::snapshot(namespace, snapshotter.name(), key)) {
-                return Ok(ControlFlow::Continue(()));
+        while let Some(stretch) = stretches.get(place.stretch).filter(|_| found.len() < limit) {
+            let from = match place.after.take() {
+                Some(after) => StartAt::After(after),
+                None => StartAt::This(snapshot_key(stretch.from)?),
+            };
+            records.each_api_snapshot(from, |ApiSnapshot { namespace, key, record }| {
+                if stretch.to.is_some_and(|to| (namespace, key) >= to) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if marks.is_marked(&Resource::snapshot(namespace, snapshotter.name(), key)) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let key = snapshot_key((namespace, key))?;
+                if found.len() + 1 >= limit {
+                    place.after = Some(key.clone());
+                }
+                found.push(Unheld { key, id: record.id, updated_at: record.updated_at, depth: record.depth });
+                Ok(if place.after.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })?;
+            if place.after.is_none() {
+                place.stretch += 1;
             }
-            let scope = Scope::Api(Namespace::parse(namespace)?);
-            let key = SnapshotKey::parse_in(scope, key)?;
-            found.push(Unheld { key, id: record.id, updated_at: record.updated_at, depth: record.depth });
-            Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })
+        }
+        Ok(())
     })?;
-    let last = found.last().filter(|_| found.len() == limit).map(|snapshot| snapshot.key.clone());
-    Ok((found, last))
+    Ok(Some(found))
+}
+
+fn snapshot_key((namespace, key): (&str, &str)) -> Result<SnapshotKey> {
+    SnapshotKey::parse_in(Scope::Api(Namespace::parse(namespace)?), key)
 }
 
 /// Has the barrier take down what a writer used.
@@ -164,7 +193,7 @@ fn is_marked(marks: &Marks, snapshotter: &str, key: &SnapshotKey) -> bool {
 
 fn has_api_snapshots(records: &Consistent<'_>) -> Result<bool> {
     let mut found = false;
-    records.each_api_snapshot(None, |_| {
+    records.each_api_snapshot(StartAt::First, |_| {
         found = true;
         Ok(ControlFlow::Break(()))
     })?;

@@ -24,6 +24,17 @@ pub struct ApiSnapshot<'r> {
     pub record: Borrowed<'r>,
 }
 
+/// Where to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// With the first.
+    First,
+    /// With this one, or the next where it is gone.
+    This(SnapshotKey),
+    /// With the one after this.
+    After(SnapshotKey),
+}
+
 /// What a lease names.
 #[derive(Clone, Copy, Debug)]
 pub struct NamedResource<'r> {
@@ -58,18 +69,22 @@ impl Metadata {
 }
 
 impl Consistent<'_> {
-    /// Calls `visit` with every snapshot of the API socket after `after`, in key order, until it breaks off.
+    /// Calls `visit` with every snapshot of the API socket from one on, in key order, until it breaks off.
     ///
     /// # Errors
     /// Those of `visit`, and of the store; [`Error::Corrupt`] for a record that cannot be read.
     pub fn each_api_snapshot(
         &self,
-        after: Option<&SnapshotKey>,
+        from: StartAt,
         visit: impl FnMut(ApiSnapshot<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        // The smallest key that is greater.
-        let after = after.map(|key| [schema::snapshot(key).as_slice(), &[0]].concat());
-        self.walk_snapshots(after.as_deref().unwrap_or(FIRST_OF_API), visit)
+        let first = match from {
+            StartAt::First => FIRST_OF_API.to_vec(),
+            StartAt::This(key) => schema::snapshot(&key),
+            // The smallest key that is greater.
+            StartAt::After(key) => [schema::snapshot(&key).as_slice(), &[0]].concat(),
+        };
+        self.walk_snapshots(&first, visit)
     }
 
     /// Like [`each_api_snapshot`](Self::each_api_snapshot), for those of both sockets.

@@ -51,7 +51,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use allocate::Numbers;
-pub use collectible::{ApiSnapshot, NamedResource};
+pub use collectible::{ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
 pub use journal::{Touched, Watch};

@@ -37,12 +37,12 @@ impl<'r> Borrowed<'r> {
                 (6, Value::Number(_)) => read.depth += 1,
                 // Packed numbers: the last byte of each is the only one without the highest bit.
                 (6, Value::Bytes(packed)) => read.depth += packed.iter().filter(|byte| **byte < 0x80).count(),
+                // Read here once, so that whoever goes through them meets no damage.
+                (7, Value::Bytes(entry)) => drop(label(entry)?),
                 (9, Value::Number(nanos)) => read.updated_at = nanos.cast_signed(),
                 _ => {}
             }
         }
-        // Read here once, so that whoever goes through them meets no damage.
-        read.check_labels()?;
         Ok(read)
     }
 
@@ -51,23 +51,18 @@ impl<'r> Borrowed<'r> {
         let mut read = Borrowed { record, labels: 2, ..Borrowed::default() };
         let mut fields = Fields(record);
         while let Some((number, value)) = fields.next().map_err(|problem| malformed("lease", problem))? {
-            if let (4, Value::Number(deleted)) = (number, value) {
-                read.deleted = deleted != 0;
+            match (number, value) {
+                (2, Value::Bytes(entry)) => drop(label(entry)?),
+                (4, Value::Number(deleted)) => read.deleted = deleted != 0,
+                _ => {}
             }
         }
-        read.check_labels()?;
         Ok(read)
     }
 
     /// Returns the labels in the order of their keys.
     pub fn labels(&self) -> LabelPairs<'r> {
         LabelPairs { fields: Fields(self.record), number: self.labels }
-    }
-
-    fn check_labels(&self) -> Result<()> {
-        let mut labels = self.labels();
-        while labels.read()?.is_some() {}
-        Ok(())
     }
 }
 
@@ -83,18 +78,23 @@ impl<'r> LabelPairs<'r> {
         let failed = |problem| malformed("label", problem);
         while let Some((number, value)) = self.fields.next().map_err(failed)? {
             let (true, Value::Bytes(entry)) = (number == self.number, value) else { continue };
-            let (mut key, mut text_of, mut parts) = ("", "", Fields(entry));
-            while let Some((number, part)) = parts.next().map_err(failed)? {
-                match (number, part) {
-                    (1, Value::Bytes(bytes)) => key = text(bytes)?,
-                    (2, Value::Bytes(bytes)) => text_of = text(bytes)?,
-                    _ => {}
-                }
-            }
-            return Ok(Some((key, text_of)));
+            return label(entry).map(Some);
         }
         Ok(None)
     }
+}
+
+/// Reads the entry of one label.
+fn label(entry: &[u8]) -> Result<(&str, &str)> {
+    let (mut key, mut value, mut parts) = ("", "", Fields(entry));
+    while let Some((number, part)) = parts.next().map_err(|problem| malformed("label", problem))? {
+        match (number, part) {
+            (1, Value::Bytes(bytes)) => key = text(bytes)?,
+            (2, Value::Bytes(bytes)) => value = text(bytes)?,
+            _ => {}
+        }
+    }
+    Ok((key, value))
 }
 
 impl<'r> Iterator for LabelPairs<'r> {
