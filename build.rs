@@ -2,13 +2,14 @@
 
 use std::error::Error;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "containerd/services/introspection/v1/introspection.proto",
     "containerd/services/leases/v1/leases.proto",
     "containerd/services/namespaces/v1/namespace.proto",
     "containerd/services/snapshots/v1/snapshots.proto",
     "containerd/services/version/v1/version.proto",
     "leasehold/admin/v1/admin.proto",
+    "leasehold/admin/v1/collections.proto",
     "leasehold/admin/v1/inventory.proto",
     "leasehold/records/v1/records.proto",
 ];

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::gc::Collector;
+use crate::gc::{Collectible, Collector, Schedule};
 use crate::grpc::{Listener, Servers};
 use crate::leases::Leases;
 use crate::metadata::Metadata;
@@ -31,6 +31,7 @@ pub struct App {
     config: Config,
     snapshotter: Arc<Snapshotter>,
     leases: Arc<Leases>,
+    collectible: Arc<Collectible>,
     host: HostFeatures,
     // Last: given back when everything else is gone.
     _lock: PoolLock,
@@ -98,7 +99,9 @@ impl App {
         report.log();
         return_free_memory();
         let leases = Leases::new(snapshotter.metadata().clone(), Arc::default());
-        Ok(App { config, snapshotter: Arc::new(snapshotter), leases: Arc::new(leases), host, _lock: lock })
+        let (snapshotter, leases) = (Arc::new(snapshotter), Arc::new(leases));
+        let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone()));
+        Ok(App { config, snapshotter, leases, collectible, host, _lock: lock })
     }
 
     /// Serves until SIGTERM or SIGINT.
@@ -113,7 +116,7 @@ impl App {
             .max_blocking_threads(self.config.limits.max_concurrent_requests)
             .build()
             .map_err(|err| Error::Pool(format!("the runtime cannot be started: {err}")))?;
-        let collector = Collector::start(self.snapshotter.clone(), self.leases.clone())?;
+        let collector = Collector::start(self.collectible.clone(), schedule(&self.config))?;
         let result = runtime.block_on(self.serve());
         // What did not end within the grace period gets a last second; recovery covers the rest.
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -133,7 +136,13 @@ impl App {
         let (plugin, api) = self.listeners()?;
         let stop = CancellationToken::new();
         let threads = self.config.limits.max_concurrent_requests;
-        let servers = Servers::new(self.snapshotter.clone(), self.leases.clone(), self.host.clone(), threads);
+        let servers = Servers::new(
+            self.snapshotter.clone(),
+            self.leases.clone(),
+            self.collectible.clone(),
+            self.host.clone(),
+            threads,
+        );
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));
         notify(&[NotifyState::Ready]);
@@ -222,6 +231,16 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         min_free: config.limits.min_free,
         reclaim_workers: config.reclaim.workers,
         cleanup_wait: config.reclaim.cleanup_wait,
+    }
+}
+
+fn schedule(config: &Config) -> Schedule {
+    Schedule {
+        pause_threshold: config.gc.pause_threshold.as_f64(),
+        deletion_threshold: config.gc.deletion_threshold as u64,
+        mutation_threshold: config.gc.mutation_threshold as u64,
+        schedule_delay: config.gc.schedule_delay,
+        startup_delay: config.gc.startup_delay,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Config {
     pub durability: Durability,
     /// How directories that no record names are deleted.
     pub reclaim: Reclaim,
+    /// When what nothing holds is collected.
+    pub gc: Gc,
     /// What the daemon may use, and what it leaves free.
     pub limits: Limits,
     /// What is logged, and how.
@@ -80,6 +82,32 @@ pub struct Reclaim {
     pub workers: usize,
     /// How long Cleanup waits for what was in trash when it was called.
     pub cleanup_wait: Duration,
+}
+
+/// When what nothing holds is collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gc {
+    /// The share of the time that collections nobody waits for may take.
+    pub pause_threshold: Share,
+    /// So many holds that were taken away end the rest after a collection early. 0: none do.
+    pub deletion_threshold: usize,
+    /// So many changes on the API socket are a reason for a collection. 0: they are none.
+    pub mutation_threshold: usize,
+    /// How long a collection waits for more, once there is a reason for it.
+    pub schedule_delay: Duration,
+    /// How long after the start the first collection is.
+    pub startup_delay: Duration,
+}
+
+/// A share of the whole, to a millionth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(pub(super) u32);
+
+impl Share {
+    /// Returns the share as a number from 0 to 1.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / 1e6
+    }
 }
 
 /// What the daemon may use, and what it leaves free.
@@ -137,6 +165,13 @@ impl Default for Config {
             },
             durability: Durability { sync_records: true, sync_layers_on_commit: false },
             reclaim: Reclaim { workers: 2, cleanup_wait: Duration::from_secs(10) },
+            gc: Gc {
+                pause_threshold: Share(100_000),
+                deletion_threshold: 0,
+                mutation_threshold: 100,
+                schedule_delay: Duration::ZERO,
+                startup_delay: Duration::from_millis(100),
+            },
             limits: Limits { max_concurrent_requests: 32, min_free: 64 << 20 },
             log: Log { level: "info".into(), format: LogFormat::Text },
             metrics: Metrics { listen: None },
@@ -216,6 +251,21 @@ impl Config {
             reclaim: Reclaim {
                 workers: from.read("reclaim.workers", default.reclaim.workers, value::number(1..=64)),
                 cleanup_wait: from.read("reclaim.cleanup_wait", default.reclaim.cleanup_wait, value::wait),
+            },
+            gc: Gc {
+                pause_threshold: from.read("gc.pause_threshold", default.gc.pause_threshold, value::share),
+                deletion_threshold: from.read(
+                    "gc.deletion_threshold",
+                    default.gc.deletion_threshold,
+                    value::number(0..=1_000_000),
+                ),
+                mutation_threshold: from.read(
+                    "gc.mutation_threshold",
+                    default.gc.mutation_threshold,
+                    value::number(0..=1_000_000),
+                ),
+                schedule_delay: from.read("gc.schedule_delay", default.gc.schedule_delay, value::wait),
+                startup_delay: from.read("gc.startup_delay", default.gc.startup_delay, value::wait),
             },
             limits: Limits {
                 max_concurrent_requests: from.read(

@@ -1,5 +1,7 @@
 //! At every fail point in the sources: the process ends there, and the next start puts everything right without a human.
 
+#[path = "crash/collect.rs"]
+mod collect;
 mod common;
 #[path = "crash/damage.rs"]
 mod damage;
@@ -120,6 +122,27 @@ fn lease_changes() -> &'static BTreeSet<String> {
     })
 }
 
+/// Collects what nothing holds any more.
+fn collections() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = collect::template();
+        each_point(|at| {
+            let site = collect::copy(&template);
+            let outcome = collect::run(&site, at);
+            collect::check(&site);
+            outcome
+        })
+    })
+}
+
+#[test]
+fn privileged_a_crash_at_every_point_of_a_collection_keeps_what_is_held() {
+    if is_root("a_crash_at_every_point_of_a_collection_keeps_what_is_held") {
+        collections();
+    }
+}
+
 #[test]
 fn privileged_leases_survive_a_crash_at_every_point_of_their_changes() {
     if is_root("leases_survive_a_crash_at_every_point_of_their_changes") {
@@ -152,7 +175,7 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
         let crashed: BTreeSet<String> =
-            [workload(), recovery(), repair(), lease_changes()].into_iter().flatten().cloned().collect();
+            [workload(), recovery(), repair(), lease_changes(), collections()].into_iter().flatten().cloned().collect();
         let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();
         assert!(missed.is_empty(), "no crash at {missed:?}");
     }

@@ -9,6 +9,7 @@ use tonic::{Response, Status, Streaming};
 use crate::config::Config;
 use crate::grpc;
 use crate::grpc::proto::leasehold::admin::v1::admin_client::AdminClient;
+use crate::grpc::proto::leasehold::admin::v1::collections_client::CollectionsClient;
 use crate::types::Namespace;
 
 /// A connection to the daemon's API socket, for one command at a time.
@@ -78,6 +79,15 @@ impl Daemon {
     pub fn leases(self, namespace: &Namespace) -> anyhow::Result<Leases> {
         let client = grpc::leases_client(self.channel, namespace)?;
         Ok(Leases { runtime: self.runtime, client })
+    }
+
+    /// Makes one call that has to do with collections.
+    pub fn call_collections<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut CollectionsClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> anyhow::Result<T> {
+        let mut client = CollectionsClient::new(self.channel.clone()).max_decoding_message_size(grpc::MAX_MESSAGE);
+        answer(self.runtime.block_on(call(&mut client)))
     }
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod daemon;
 mod du;
 mod fsck;
+mod gc;
 mod info;
 mod lease;
 mod namespace;
@@ -12,6 +13,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod text;
+mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,6 +54,10 @@ enum Command {
     /// others are containerd, clients of the API socket and other leases; for a namespace, other namespaces. Layers that
     /// were not counted yet are counted now.
     Du(du::Args),
+    /// Collect what nothing holds, now.
+    Gc(gc::Args),
+    /// Tell what keeps a snapshot, a blob or a directory.
+    Why(why::Args),
     /// Print configuration for other programs.
     #[command(subcommand)]
     Config(config::Command),
@@ -82,6 +88,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lease(args) => lease::run(&config, &args),
         Command::Snapshot(args) => snapshot::run(&config, &args),
         Command::Du(args) => du::run(&config, &args),
+        Command::Gc(args) => gc::run(&config, &args),
+        Command::Why(args) => why::run(&config, &args),
         Command::Config(command) => config::run(&config, &command),
     }
 }

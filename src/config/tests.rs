@@ -39,6 +39,12 @@ fn every_setting_can_be_set() {
         [reclaim]
         workers = 0x10
         cleanup_wait = "0s"
+        [gc]
+        pause_threshold = 0.02
+        deletion_threshold = 7
+        mutation_threshold = 0
+        schedule_delay = "5ms"
+        startup_delay = "1s"
         [limits]
         max_concurrent_requests = 1_000
         min_free = "1.5GiB"
@@ -65,6 +71,10 @@ fn every_setting_can_be_set() {
     assert!(config.durability.sync_layers_on_commit);
     assert_eq!(config.reclaim.workers, 16);
     assert_eq!(config.reclaim.cleanup_wait, Duration::ZERO);
+    assert_eq!(config.gc.pause_threshold.as_f64(), 0.02);
+    assert_eq!((config.gc.deletion_threshold, config.gc.mutation_threshold), (7, 0));
+    assert_eq!(config.gc.schedule_delay, Duration::from_millis(5));
+    assert_eq!(config.gc.startup_delay, Duration::from_secs(1));
     assert_eq!(config.limits.max_concurrent_requests, 1000);
     assert_eq!(config.limits.min_free, 3 << 29);
     assert_eq!(config.log.level, "WARN");
@@ -208,6 +218,13 @@ fn values_are_checked() {
     assert_snapshot!(mistake("limits.min_free = '2EiB'"), @r#"limits.min_free: expected a size up to "1EiB" such as "64MiB", found "2EiB""#);
     assert_snapshot!(mistake("reclaim.workers = 65"), @"reclaim.workers: expected a number from 1 to 64, found 65");
     assert_snapshot!(mistake("reclaim.workers = [1]"), @"reclaim.workers: expected a number from 1 to 64, found a list");
+    for share in ["0.6", "-0.1", "1", "nan", "'0.1'"] {
+        assert!(
+            mistake(&format!("gc.pause_threshold = {share}")).contains("expected a number from 0 to 0.5"),
+            "{share}"
+        );
+    }
+    assert_eq!(Config::parse("gc.pause_threshold = 0").unwrap().gc.pause_threshold.as_f64(), 0.0);
     assert_snapshot!(mistake("log.level = 'info,=x=y'"), @r#"log.level: "info,=x=y": invalid filter directive"#);
     assert_snapshot!(mistake("log.level = 1979-05-27"), @"log.level: expected a string, found a date");
 }

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::Error;
 use crate::types::validate_identifier;
 
-use super::LogFormat;
+use super::{LogFormat, Share};
 
 /// Longest path of a socket: `sun_path` has 108 bytes, and the last is NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -35,6 +35,17 @@ pub(super) fn number(range: RangeInclusive<usize>) -> impl Fn(&Value<'_>) -> Res
         let number = integer(value).and_then(|number| usize::try_from(number).ok());
         number.filter(|number| range.contains(number)).ok_or_else(|| expected(what, value))
     }
+}
+
+/// A share of at most a half, as a number such as 0.02.
+pub(super) fn share(value: &Value<'_>) -> Result<Share> {
+    let share = match value {
+        DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+        _ => integer(value).and_then(|number| u32::try_from(number).ok()).map(f64::from),
+    };
+    let share = share.filter(|share| (0.0..=0.5).contains(share));
+    // In range, so that nothing is cut off but the fraction of a millionth.
+    share.map(|share| Share((share * 1e6).round() as u32)).ok_or_else(|| expected("a number from 0 to 0.5", value))
 }
 
 /// A size in bytes: `"64MiB"`, or a plain number.

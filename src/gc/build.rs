@@ -54,7 +54,7 @@ impl Builder {
             types,
             key,
             now,
-            numbers: Numbers::new(0, Packed::LIMIT),
+            numbers: Numbers::new(Packed::LIMIT),
             names: None,
             edges: Vec::new(),
             roots: Vec::new(),
@@ -73,6 +73,14 @@ impl Builder {
         self
     }
 
+    /// Makes room for so many resources.
+    #[must_use]
+    pub fn with_capacity(mut self, resources: usize) -> Builder {
+        self.numbers.reserve(resources);
+        self.edges.reserve(resources);
+        self
+    }
+
     /// Adds an object with its labels.
     pub fn add<'a>(
         &mut self,
@@ -80,6 +88,27 @@ impl Builder {
         object: &Object<'a>,
         labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) {
+        self.add_this(namespace, object, labels);
+    }
+
+    /// Like [`add`](Self::add), and returns the object's number, which it gets whatever it has to do with others. `None`
+    /// once there were too many.
+    pub(super) fn add_numbered<'a>(
+        &mut self,
+        namespace: &'a str,
+        object: &Object<'a>,
+        labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Option<u32> {
+        let mut this = self.add_this(namespace, object, labels);
+        self.number_of(&mut this)
+    }
+
+    fn add_this<'a>(
+        &mut self,
+        namespace: &'a str,
+        object: &Object<'a>,
+        labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> This<'a> {
         self.report.objects += 1;
         let mut this = This { resource: object.resource(namespace), number: None };
         if let Some((kind, to)) = object.refers_to(namespace) {
@@ -96,7 +125,7 @@ impl Builder {
             if let Some(number) = is_flat.then(|| self.number_of(&mut this)).flatten() {
                 self.flat_leases.insert(number);
             }
-            return;
+            return this;
         }
         // Taken out, because what a label means changes everything else.
         let types = std::mem::take(&mut self.types);
@@ -104,6 +133,7 @@ impl Builder {
             labels::read(&types, namespace, key, value, |meaning| self.heed(&mut this, heeds, meaning));
         }
         self.types = types;
+        this
     }
 
     /// Adds a member of a lease, which may be added itself before, later, or never.

@@ -1,7 +1,9 @@
 //! One collection: what has ended, what nothing holds any more.
 
+use std::cell::Cell;
 use std::time::SystemTime;
 
+use super::trace::{self, Statistics};
 use crate::Result;
 use crate::leases::Leases;
 use crate::metadata::RetainedName;
@@ -17,25 +19,35 @@ pub struct Collected {
     pub leases: usize,
     /// Retained snapshots that no lease holds any more.
     pub retained: Vec<RetainedName>,
+    /// Snapshots of the API socket that nothing holds.
+    pub api_snapshots: usize,
+    /// How much there was, and how long it took.
+    pub statistics: Statistics,
 }
 
 impl Collected {
     /// Returns how many snapshots were removed.
     pub fn snapshots(&self) -> usize {
-        self.retained.len()
+        self.retained.len() + self.api_snapshots
     }
 
     /// Whether nothing was removed.
     pub fn is_empty(&self) -> bool {
-        *self == Collected::default()
+        self.leases == 0 && self.snapshots() == 0
     }
 }
 
-/// Removes what nothing holds as of `now`. Running it again changes nothing more.
+/// Removes what nothing holds as of `now`. Running it again changes nothing more. `expected` is how many resources there
+/// may be, and is brought up to date.
 ///
 /// # Errors
 /// Those of the store; what was removed before stays so.
-pub(super) fn collect(snapshotter: &Snapshotter, leases: &Leases, now: SystemTime) -> Result<Collected> {
+pub(super) fn collect(
+    snapshotter: &Snapshotter,
+    leases: &Leases,
+    now: SystemTime,
+    expected: &Cell<usize>,
+) -> Result<Collected> {
     let mut collected = Collected::default();
     let go_on = || leases.changes().is_attached();
     while go_on() {
@@ -46,5 +58,8 @@ pub(super) fn collect(snapshotter: &Snapshotter, leases: &Leases, now: SystemTim
         }
     }
     collected.retained = snapshotter.give_up_unheld(go_on)?;
+    if go_on() {
+        (collected.api_snapshots, collected.statistics) = trace::collect(snapshotter, now, expected, go_on)?;
+    }
     Ok(collected)
 }

@@ -1,26 +1,25 @@
 //! The thread that collects, and when it does.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::collect::{self, Collected};
-use crate::leases::{Changes, Leases};
-use crate::snapshotter::Snapshotter;
+use super::pool::Collectible;
+use super::schedule::Schedule;
 use crate::{Chain, Error, Result};
 
 /// The longest wait for the end of a lease. A clock that was set meanwhile is noticed after it.
 const LOOK: Duration = Duration::from_secs(1);
 /// After a failed collection.
 const RETRY: Duration = Duration::from_secs(1);
-/// How many times as long as it worked the collector rests before the next collection that nobody waits for.
-const REST: u32 = 9;
-/// It rests no longer than this.
-const MAX_REST: Duration = Duration::from_secs(1);
+/// The most resources that room is made for before they were counted once.
+const FIRST_EXPECTED: u64 = 1 << 20;
 
 /// The collector of a pool. Ends with [`stop`](Self::stop).
 pub struct Collector {
-    changes: Arc<Changes>,
+    pool: Arc<Collectible>,
     thread: JoinHandle<()>,
 }
 
@@ -29,55 +28,69 @@ impl Collector {
     ///
     /// # Errors
     /// [`Error::Lost`] when the system has no more threads.
-    pub fn start(snapshotter: Arc<Snapshotter>, leases: Arc<Leases>) -> Result<Collector> {
-        let changes = leases.changes().clone();
+    pub fn start(pool: Arc<Collectible>, schedule: Schedule) -> Result<Collector> {
+        let changes = pool.leases().changes();
+        changes.set_mutation_threshold(schedule.mutation_threshold);
         // Before the thread runs, so that a request which comes first waits for it.
         changes.attach();
-        let run = move || run(&snapshotter, &leases);
+        let run = {
+            let pool = pool.clone();
+            move || run(&pool, &schedule)
+        };
         let thread = std::thread::Builder::new().name("collect".into()).spawn(run).map_err(|err| {
             tracing::error!(error = %err, "cannot start the collector");
             Error::Lost("the collector")
         })?;
-        Ok(Collector { changes, thread })
+        Ok(Collector { pool, thread })
     }
 
     /// Ends the collector, in the middle of a collection if need be; the rest is found by the next one.
     pub fn stop(self) {
-        self.changes.detach();
+        self.pool.leases().changes().detach();
         if self.thread.join().is_err() {
             tracing::error!("the collector panicked");
         }
     }
 }
 
-fn run(snapshotter: &Snapshotter, leases: &Leases) {
-    let changes = leases.changes();
-    let mut rest = Duration::ZERO;
+fn run(pool: &Collectible, schedule: &Schedule) {
+    let changes = pool.leases().changes();
+    let totals = pool.snapshotter().metadata().totals();
+    let expected = Cell::new(totals.map_or(0, |totals| totals.snapshots.min(FIRST_EXPECTED) as usize));
+    if changes.pause(schedule.startup_delay).detached {
+        return;
+    }
     loop {
         // Before the first wait, because of what ended while no daemon ran.
         let began = Instant::now();
-        let result = {
+        let failed = {
             let _run = changes.begin();
-            collect::collect(snapshotter, leases, SystemTime::now())
+            let result = collect::collect(pool.snapshotter(), pool.leases(), SystemTime::now(), &expected);
+            if let Ok(collected) = &result {
+                report(collected, began.elapsed());
+            }
+            // Before the run ends, because whoever waits for it asks then.
+            pool.remember(result)
         };
-        match result {
-            Ok(collected) => {
-                report(&collected, began.elapsed());
-                rest = (began.elapsed() * REST).min(MAX_REST);
-            }
-            Err(err) => {
-                tracing::error!(error = %Chain(&err), "a collection failed; it is tried again");
-                rest = rest.max(RETRY);
-            }
+        let mut rest = schedule.rest(began.elapsed());
+        if let Err(err) = failed {
+            tracing::error!(error = %Chain(&err), "a collection failed; it is tried again");
+            metrics::counter!("leasehold_collections_failed_total").increment(1);
+            rest = rest.max(RETRY);
         }
-        if changes.pause(rest).detached || wait_for_work(leases) {
+        let deletions = if schedule.deletion_threshold == 0 { u64::MAX } else { schedule.deletion_threshold };
+        if changes.pause_until(rest, deletions).detached
+            || wait_for_work(pool)
+            || changes.pause(schedule.schedule_delay).detached
+        {
             return;
         }
     }
 }
 
 /// Waits until there may be something to collect; true at the stop.
-fn wait_for_work(leases: &Leases) -> bool {
+fn wait_for_work(pool: &Collectible) -> bool {
+    let leases = pool.leases();
     loop {
         let timeout = match leases.next_expiry() {
             Ok(None) => Duration::MAX,
@@ -93,19 +106,34 @@ fn wait_for_work(leases: &Leases) -> bool {
         if wake.detached {
             return true;
         }
-        if wake.dirty > 0 || wake.requested {
+        if wake.dirty > 0 || wake.requested || wake.mutated {
             return false;
         }
     }
 }
 
 fn report(collected: &Collected, took: Duration) {
+    let statistics = &collected.statistics;
     metrics::histogram!("leasehold_collection_seconds").record(took.as_secs_f64());
+    for (phase, took) in [("read", statistics.read), ("mark", statistics.mark), ("sweep", statistics.sweep)] {
+        metrics::histogram!("leasehold_collection_phase_seconds", "phase" => phase).record(took.as_secs_f64());
+    }
+    metrics::gauge!("leasehold_collection_objects").set(statistics.objects as f64);
     metrics::counter!("leasehold_collected_leases_total").increment(collected.leases as u64);
     metrics::counter!("leasehold_collected_snapshots_total").increment(collected.snapshots() as u64);
     if collected.is_empty() {
-        tracing::debug!(?took, "nothing to collect");
+        tracing::debug!(?took, ?statistics, "nothing to collect");
     } else {
-        tracing::info!(leases = collected.leases, snapshots = collected.snapshots(), ?took, "collected");
+        tracing::info!(
+            leases = collected.leases,
+            retained = collected.retained.len(),
+            snapshots = collected.api_snapshots,
+            objects = statistics.objects,
+            read = ?statistics.read,
+            mark = ?statistics.mark,
+            sweep = ?statistics.sweep,
+            ?took,
+            "collected"
+        );
     }
 }

@@ -62,9 +62,14 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Makes room for so many resources. There will never be more than `limit`.
-    pub(super) fn new(capacity: usize, limit: u32) -> Numbers {
-        Numbers { slots: HashTable::with_capacity(capacity), limit }
+    /// Begins without any. There will never be more than `limit`.
+    pub(super) fn new(limit: u32) -> Numbers {
+        Numbers { slots: HashTable::new(), limit }
+    }
+
+    /// Makes room for so many.
+    pub(super) fn reserve(&mut self, resources: usize) {
+        self.slots.reserve(resources, whole);
     }
 
     /// Returns the resource's number, and whether it is new; nothing where there is no number left.
@@ -120,7 +125,7 @@ mod tests {
 
     #[test]
     fn numbers_have_no_gaps_and_an_end() {
-        let mut numbers = Numbers::new(0, 3);
+        let mut numbers = Numbers::new(3);
         for (hash, number) in
             [(7, Some((0, true))), (8, Some((1, true))), (7, Some((0, false))), (1 << 63, Some((2, true))), (9, None)]
         {

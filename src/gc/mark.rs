@@ -49,6 +49,11 @@ impl Marks {
         }
     }
 
+    /// Tells whether something holds the resource of a number.
+    pub(super) fn is_number_marked(&self, number: u32) -> bool {
+        self.full.contains(number) || self.flat.contains(number)
+    }
+
     /// Marks a resource, and all that it refers to as far as the graph knows it.
     pub fn shade(&mut self, resource: &Resource<'_>) {
         self.shade_hash(self.graph.key.hash(resource));

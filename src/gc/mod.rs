@@ -1,6 +1,7 @@
 //! The collector: what is held, and by what.
 //!
-//! The [`Collector`] is a thread that waits for the next lease to end, and for holds that are taken away. All else is pure
+//! The [`Collector`] is a thread that waits for the next lease to end, and for holds that are taken away. It reads the
+//! records (`feed.rs`), has them marked, and sweeps what is not (`trace.rs`). All else is pure
 //! and knows no database and no clock: objects are fed to a [`Builder`], one after the other,
 //! which makes a [`Graph`] of what refers to what; [`Graph::mark`] gives the [`Marks`], and whoever sweeps asks them. A
 //! [`Barrier`] takes down what writers use meanwhile. [`Graph::why`] tells what keeps a resource.
@@ -25,14 +26,20 @@ mod collect;
 mod collector;
 mod condition;
 mod duration;
+mod explain;
+mod feed;
 mod graph;
 mod intern;
 mod labels;
 mod mark;
 mod names;
 mod object;
+mod plan;
+mod pool;
 mod report;
 mod resource;
+mod schedule;
+mod trace;
 mod why;
 
 #[cfg(test)]
@@ -42,10 +49,15 @@ pub use barrier::{Barrier, Shaded};
 pub use build::Builder;
 pub use collect::Collected;
 pub use collector::Collector;
+pub use explain::{Explained, Reason};
 pub use graph::{EdgeKind, Graph, Hold, RootKind};
 pub use intern::HashKey;
 pub use mark::Marks;
 pub use object::Object;
+pub use plan::{Garbage, GarbageKind, Plan};
+pub use pool::Collectible;
 pub use report::{BadExpiry, Report};
 pub use resource::{Name, Resource, ResourceType, Types};
+pub use schedule::Schedule;
+pub use trace::Statistics;
 pub use why::{Chain, Link};

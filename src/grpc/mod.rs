@@ -5,6 +5,7 @@
 
 mod admin;
 mod client;
+mod collections;
 mod convert;
 mod introspection;
 mod leases;

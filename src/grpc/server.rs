@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use crate::gc::Collectible;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
 use crate::overlay::HostFeatures;
@@ -21,6 +22,7 @@ use crate::snapshotter::Snapshotter;
 use crate::{Error, FsOp, Result};
 
 use super::admin::AdminService;
+use super::collections::CollectionsService;
 use super::introspection::IntrospectionService;
 use super::leases::LeasesService;
 use super::namespaces::NamespacesService;
@@ -31,6 +33,7 @@ use super::proto::containerd::services::namespaces::v1::namespaces_server::Names
 use super::proto::containerd::services::snapshots::v1::snapshots_server::SnapshotsServer;
 use super::proto::containerd::services::version::v1::version_server::VersionServer;
 use super::proto::leasehold::admin::v1::admin_server::AdminServer;
+use super::proto::leasehold::admin::v1::collections_server::CollectionsServer;
 use super::request::Slow;
 use super::snapshots::SnapshotsService;
 use super::version::VersionService;
@@ -155,15 +158,22 @@ pub struct Servers {
     snapshotter: Arc<Snapshotter>,
     leases: Arc<Leases>,
     namespaces: Arc<Namespaces>,
+    collectible: Arc<Collectible>,
     host: HostFeatures,
     threads: usize,
 }
 
 impl Servers {
     /// Makes the servers over one pool; `threads` is the size of the blocking pool.
-    pub fn new(snapshotter: Arc<Snapshotter>, leases: Arc<Leases>, host: HostFeatures, threads: usize) -> Servers {
+    pub fn new(
+        snapshotter: Arc<Snapshotter>,
+        leases: Arc<Leases>,
+        collectible: Arc<Collectible>,
+        host: HostFeatures,
+        threads: usize,
+    ) -> Servers {
         let namespaces = Arc::new(Namespaces::new(snapshotter.metadata().clone(), leases.clone()));
-        Servers { snapshotter, leases, namespaces, host, threads }
+        Servers { snapshotter, leases, namespaces, collectible, host, threads }
     }
 
     /// Serves both sockets until `stop`; then no new request is taken, and those under way are finished.
@@ -189,7 +199,8 @@ impl Servers {
             .max_encoding_message_size(MAX_MESSAGE);
         let api_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
-            .add_service(AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow)))
+            .add_service(AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow.clone())))
+            .add_service(CollectionsServer::new(CollectionsService::new(self.collectible.clone(), slow)))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))
             .add_service(leases)
             .add_service(NamespacesServer::new(NamespacesService::new(self.namespaces.clone())))
@@ -235,6 +246,7 @@ fn admit(allowed: Allowed) -> impl FnMut(&std::io::Result<tokio::net::UnixStream
 async fn report_serving(health: &HealthReporter) {
     health.set_serving::<SnapshotsServer<SnapshotsService>>().await;
     health.set_serving::<AdminServer<AdminService>>().await;
+    health.set_serving::<CollectionsServer<CollectionsService>>().await;
     health.set_serving::<IntrospectionServer<IntrospectionService>>().await;
     health.set_serving::<LeasesServer<LeasesService>>().await;
     health.set_serving::<NamespacesServer<NamespacesService>>().await;

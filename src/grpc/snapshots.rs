@@ -62,6 +62,14 @@ impl SnapshotsService {
             Socket::Api(_) => Caller::on_api_socket(headers, self.snapshotter.name(), snapshotter),
         }
     }
+
+    /// Passes an answer on, and tells the collector of the change if there was one.
+    fn changed<T>(&self, answer: Result<T, Status>) -> Result<T, Status> {
+        if let (Socket::Api(changes), Ok(_)) = (&self.socket, &answer) {
+            changes.mutated();
+        }
+        answer
+    }
 }
 
 #[tonic::async_trait]
@@ -76,7 +84,7 @@ impl Snapshots for SnapshotsService {
         let mounts = blocking(&self.snapshotter, "Prepare", span, move |snapshotter| {
             create(snapshotter, Kind::Active, caller?, key, parent, labels)
         });
-        Ok(Response::new(PrepareSnapshotResponse { mounts: convert::mounts(mounts.await?) }))
+        Ok(Response::new(PrepareSnapshotResponse { mounts: convert::mounts(self.changed(mounts.await)?) }))
     }
 
     async fn view(&self, request: Request<ViewSnapshotRequest>) -> Result<Response<ViewSnapshotResponse>, Status> {
@@ -86,7 +94,7 @@ impl Snapshots for SnapshotsService {
         let mounts = blocking(&self.snapshotter, "View", span, move |snapshotter| {
             create(snapshotter, Kind::View, caller?, key, parent, labels)
         });
-        Ok(Response::new(ViewSnapshotResponse { mounts: convert::mounts(mounts.await?) }))
+        Ok(Response::new(ViewSnapshotResponse { mounts: convert::mounts(self.changed(mounts.await)?) }))
     }
 
     async fn mounts(&self, request: Request<MountsRequest>) -> Result<Response<MountsResponse>, Status> {
@@ -102,7 +110,7 @@ impl Snapshots for SnapshotsService {
         let span = span("Commit", request.metadata(), &request.get_ref().key);
         let caller = self.caller(request.metadata(), &request.get_ref().snapshotter);
         let CommitSnapshotRequest { name, key, labels, parent, .. } = request.into_inner();
-        blocking(&self.snapshotter, "Commit", span, move |snapshotter| {
+        let committed = blocking(&self.snapshotter, "Commit", span, move |snapshotter| {
             let caller = caller?;
             snapshotter.commit(CommitActive {
                 name: caller.key(name)?,
@@ -111,9 +119,8 @@ impl Snapshots for SnapshotsService {
                 labels: convert::labels(labels)?,
                 lease: caller.lease,
             })
-        })
-        .await
-        .map(Response::new)
+        });
+        self.changed(committed.await).map(Response::new)
     }
 
     async fn remove(&self, request: Request<RemoveSnapshotRequest>) -> Result<Response<()>, Status> {
@@ -159,7 +166,7 @@ impl Snapshots for SnapshotsService {
             let (key, update) = convert::update(&caller?, request)?;
             snapshotter.update(key, update)
         });
-        Ok(Response::new(UpdateSnapshotResponse { info: Some(convert::info(info.await?)) }))
+        Ok(Response::new(UpdateSnapshotResponse { info: Some(convert::info(self.changed(info.await)?)) }))
     }
 
     type ListStream = Pin<Box<dyn Stream<Item = Result<ListSnapshotsResponse, Status>> + Send>>;

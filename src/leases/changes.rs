@@ -29,6 +29,9 @@ struct State {
     dirty: u64,
     /// A lease with an end was created since the collector last looked.
     expiry: bool,
+    /// Changes since the last run began that took no hold away, and how many of them are a reason for one.
+    mutations: u64,
+    mutation_threshold: u64,
     /// Runs that were asked for, and how many of those asks the last ended run came after.
     requested: u64,
     served: u64,
@@ -41,6 +44,8 @@ pub struct Wake {
     pub dirty: u64,
     /// The earliest end of a lease may have changed.
     pub expiry: bool,
+    /// There were as many other changes as are a reason for a run.
+    pub mutated: bool,
     /// Somebody waits for a run.
     pub requested: bool,
     /// The collector was detached and is to end.
@@ -65,6 +70,20 @@ impl Changes {
     pub fn expiry(&self) {
         self.state().expiry = true;
         self.told.notify_all();
+    }
+
+    /// Tells of a change that took no hold away. Only many of them are a reason for a collection.
+    pub fn mutated(&self) {
+        let mut state = self.state();
+        state.mutations += 1;
+        if state.mutations == state.mutation_threshold {
+            self.told.notify_all();
+        }
+    }
+
+    /// Sets how many changes are a reason for a collection; 0 for none.
+    pub fn set_mutation_threshold(&self, changes: u64) {
+        self.state().mutation_threshold = changes;
     }
 
     /// Asks for a collection now, and waits for the end of one that began after this call. Returns at once where no
@@ -104,20 +123,31 @@ impl Changes {
     /// Taken note of is only the expiry: holds and requests stay until [`begin`](Self::begin), so a collector that puts
     /// off a run has to wait without looking at them, with [`pause`](Self::pause).
     pub fn wait(&self, timeout: Duration) -> Wake {
-        let is_idle =
-            |state: &mut State| state.attached && state.dirty == 0 && !state.expiry && state.requested == state.served;
+        let is_idle = |state: &mut State| {
+            state.attached
+                && state.dirty == 0
+                && !state.expiry
+                && !state.is_mutated()
+                && state.requested == state.served
+        };
         self.wait_while(timeout, is_idle)
     }
 
     /// Waits for `timeout`, unless somebody asks for a run or the collector is to end. For the collector.
     pub fn pause(&self, timeout: Duration) -> Wake {
-        self.wait_while(timeout, |state| state.attached && state.requested == state.served)
+        self.pause_until(timeout, u64::MAX)
+    }
+
+    /// Like [`pause`](Self::pause), and ends also once so many holds were taken away.
+    pub fn pause_until(&self, timeout: Duration, holds: u64) -> Wake {
+        self.wait_while(timeout, |state| state.attached && state.requested == state.served && state.dirty < holds)
     }
 
     /// Begins a run: it sees everything that was told before.
     pub fn begin(&self) -> Run<'_> {
         let mut state = self.state();
         state.dirty = 0;
+        state.mutations = 0;
         Run { changes: self, serves: state.requested }
     }
 
@@ -135,6 +165,7 @@ impl Changes {
         Wake {
             dirty: state.dirty,
             expiry: std::mem::take(&mut state.expiry),
+            mutated: state.is_mutated(),
             requested: state.requested > state.served,
             detached: !state.attached,
         }
@@ -143,6 +174,12 @@ impl Changes {
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change is a single assignment, so it is whole even after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_mutated(&self) -> bool {
+        self.mutation_threshold > 0 && self.mutations >= self.mutation_threshold
     }
 }
 
@@ -185,6 +222,21 @@ mod tests {
         changes.dirty();
         drop(run);
         assert_eq!(changes.wait(LONG).dirty, 1);
+    }
+
+    #[test]
+    fn many_changes_and_many_deletions_are_reasons() {
+        let changes = Changes::default();
+        changes.attach();
+        changes.set_mutation_threshold(2);
+        changes.mutated();
+        assert_eq!(changes.wait(Duration::ZERO), Wake::default());
+        changes.mutated();
+        assert_eq!(changes.wait(LONG), Wake { mutated: true, ..Wake::default() });
+        drop(changes.begin());
+        assert_eq!(changes.wait(Duration::ZERO), Wake::default());
+        (0..3).for_each(|_| changes.dirty());
+        assert_eq!(changes.pause_until(LONG, 3).dirty, 3);
     }
 
     #[test]

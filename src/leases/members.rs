@@ -19,7 +19,9 @@ impl Leases {
         let member = Member::parse(kind, resource)?;
         let mut txn = self.metadata.write(SystemTime::now())?;
         txn.add_member(namespace, id, &member)?;
-        txn.commit()
+        txn.commit()?;
+        self.changes.mutated();
+        Ok(())
     }
 
     /// Has a lease no longer name a resource, whether it did or not.

@@ -89,6 +89,7 @@ impl Leases {
             if lease.expires_at.is_some() {
                 self.changes.expiry();
             }
+            self.changes.mutated();
             return Ok(Info { id, lease });
         }
     }

@@ -49,6 +49,7 @@ impl Transaction<'_> {
         self.unlease_snapshot(&commit.key, commit.lease.as_ref())?;
         self.txn.delete(Column::Snapshots, schema::snapshot(&commit.key));
         self.put_snapshot(&commit.name, &committed);
+        self.note_snapshot(&commit.name, &committed);
         Ok(committed)
     }
 

@@ -93,6 +93,7 @@ impl Transaction<'_> {
             self.txn.put(Column::Children, schema::child(parent.id, snapshot.id), Vec::new());
         }
         self.put_snapshot(&create.key, &snapshot);
+        self.note_snapshot(&create.key, &snapshot);
         self.store_counters()?;
         Ok(snapshot)
     }

@@ -159,6 +159,7 @@ impl Transaction<'_> {
         self.ensure_namespace(namespace)?;
         let lease = Lease::new(self.now, labels, expires_at);
         self.put_lease(namespace, id, &lease);
+        self.note_lease(namespace, id);
         Ok(Some(lease))
     }
 

@@ -66,6 +66,7 @@ impl Transaction<'_> {
         self.live_lease(namespace, id)?;
         self.txn.put(Column::Members, schema::leases::member(namespace, id, member), Vec::new());
         self.txn.put(Column::Leased, schema::leases::leased(namespace, id, member), Vec::new());
+        self.note_member(namespace, member);
         Ok(())
     }
 

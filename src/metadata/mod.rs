@@ -30,9 +30,11 @@
 //! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 
 mod allocate;
+mod collectible;
 mod commit;
 mod create;
 mod holders;
+mod journal;
 mod leases;
 mod membership;
 mod migrate;
@@ -42,6 +44,7 @@ mod record;
 mod remove;
 mod retained;
 mod schema;
+mod sweep;
 mod trash;
 mod update;
 
@@ -49,14 +52,17 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use allocate::Numbers;
+pub use collectible::{ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
+pub use journal::{Touched, Watch};
 pub use leases::{Deletion, Due, LeasePage};
 pub use migrate::SCHEMA_VERSION;
 pub use read::{Consistent, Page, Totals};
-pub use record::{Kind, Layer, Lease, Retained, Snapshot, Usage};
+pub use record::{Borrowed, Kind, LabelPairs, Layer, Lease, Retained, Snapshot, Usage};
 pub use remove::Removed;
 pub use retained::RetainedName;
+pub use sweep::{Swept, Unheld};
 pub use update::LabelUpdate;
 
 use crate::Result;
@@ -68,6 +74,7 @@ pub struct Metadata {
     store: Store,
     numbers: Numbers,
     pool: String,
+    journal: journal::Journal,
 }
 
 /// A change of records. Holds the one write lock, so it does memory work only.
@@ -87,7 +94,7 @@ impl Metadata {
         let store = Store::open(path, durability)?;
         let pool = migrate::migrate(&store)?;
         let numbers = Numbers::load(&store)?;
-        Ok(Metadata { store, numbers, pool })
+        Ok(Metadata { store, numbers, pool, journal: journal::Journal::default() })
     }
 
     /// Whether there are records in `path`, damaged or not.

@@ -4,9 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
+mod borrowed;
 mod lease;
 mod retained;
 
+pub use borrowed::{Borrowed, LabelPairs};
 pub use lease::Lease;
 pub(super) use lease::{decode_namespace, encode_namespace};
 pub use retained::Retained;
@@ -160,7 +162,7 @@ pub(super) fn encode_trash(removed_at: SystemTime) -> Vec<u8> {
 }
 
 /// Nanoseconds since the epoch; a clock before 1970 or after 2262 is clamped rather than refused.
-fn nanos(time: SystemTime) -> i64 {
+pub(super) fn nanos(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),

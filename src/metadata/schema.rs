@@ -51,6 +51,17 @@ fn split_text(bytes: &[u8]) -> Option<(&str, &str)> {
     std::str::from_utf8(bytes).ok()?.split_once(char::from(END))
 }
 
+/// Splits a key into its parts, without a copy. The last part is what is left, and may hold anything.
+pub(super) fn split<const PARTS: usize>(bytes: &[u8]) -> Result<[&str; PARTS]> {
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("records", bytes))?;
+    let mut parts = text.splitn(PARTS, char::from(END));
+    let mut split = [""; PARTS];
+    for part in &mut split {
+        *part = parts.next().ok_or_else(|| malformed("records", bytes))?;
+    }
+    Ok(split)
+}
+
 /// `<parent id> <snapshot id>`: one prefix seek tells whether a snapshot has children.
 pub(super) fn child(parent: u64, snapshot: u64) -> Vec<u8> {
     [parent.to_be_bytes(), snapshot.to_be_bytes()].concat()

@@ -45,6 +45,7 @@ impl Transaction<'_> {
         snapshot.labels = update.apply(snapshot.labels)?;
         snapshot.updated_at = self.now;
         self.put_snapshot(key, &snapshot);
+        self.note_snapshot(key, &snapshot);
         Ok(snapshot)
     }
 }

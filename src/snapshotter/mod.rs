@@ -19,6 +19,7 @@ mod recover;
 mod remove;
 mod repair;
 mod stat;
+mod sweep;
 mod unclear;
 mod update;
 
@@ -34,6 +35,7 @@ pub use list::List;
 pub use recover::RecoveryReport;
 pub use repair::fsck_offline;
 pub use stat::{Info, SnapshotUsage};
+pub use sweep::SweepReport;
 
 use crate::metadata::Metadata;
 use crate::overlay::{LayerDirs, Layout, MountOptions};
@@ -150,6 +152,11 @@ impl Snapshotter {
     /// Returns what containerd's configuration calls the snapshotter.
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// Returns how leases name our snapshots.
+    pub fn member_kind(&self) -> &MemberKind {
+        &self.member_kind
     }
 
     /// Returns where the directories are.

@@ -1,9 +1,14 @@
 //! Reading: single values, pages, and a consistent state.
 
+use std::ops::ControlFlow;
+
 use rocksdb::{DB, ErrorKind, IteratorMode, ReadOptions, ReadTier, SnapshotWithThreadMode};
 
 use super::{Column, Entry};
 use crate::{Error, Result};
+
+/// How much a scan of a whole column reads ahead.
+const READAHEAD: usize = 1 << 20;
 
 /// A consistent state of the database. Short: while one exists, RocksDB keeps what later writes replace.
 pub struct ReadTxn<'db> {
@@ -41,12 +46,43 @@ impl<'db> ReadTxn<'db> {
     /// # Errors
     /// Those of `visit`, and [`Error::Database`].
     pub fn scan(&self, column: Column, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-        let handle = handle(self.db, column)?;
-        for entry in self.snapshot.iterator_cf_opt(handle, bounded(prefix, None), IteratorMode::Start) {
-            let (key, value) = entry.map_err(failed("scan"))?;
-            visit(&key, &value)?;
+        self.walk(column, bounded(prefix, None), |key, value| visit(key, value).map(ControlFlow::Continue))
+    }
+
+    /// Calls `visit` with every entry of a column from the key `first` on, in key order, until it breaks off.
+    ///
+    /// # Errors
+    /// Those of `visit`, and [`Error::Database`].
+    pub fn scan_from(
+        &self,
+        column: Column,
+        first: &[u8],
+        visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(first);
+        // All of a column: what requests read again and again is to stay in memory.
+        options.fill_cache(false);
+        options.set_readahead_size(READAHEAD);
+        self.walk(column, options, visit)
+    }
+
+    /// Entries are borrowed from the database, because copies of them would take longer than reading.
+    fn walk(
+        &self,
+        column: Column,
+        options: ReadOptions,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut entries = self.snapshot.raw_iterator_cf_opt(handle(self.db, column)?, options);
+        entries.seek_to_first();
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value)?.is_break() {
+                return Ok(());
+            }
+            entries.next();
         }
-        Ok(())
+        entries.status().map_err(failed("scan"))
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod collections;
 pub mod containerd;
 pub mod daemon;
 pub mod filesystem;

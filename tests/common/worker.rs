@@ -56,6 +56,15 @@ impl Worker {
         }
     }
 
+    /// Works for as long as it is told to. No call fails.
+    pub fn work_while(&mut self, client: &Client, go_on: impl Fn() -> bool) {
+        while go_on() {
+            let op = self.next_op();
+            self.history.run(client, &op).unwrap_or_else(|status| panic!("{op:?}: {status}"));
+            self.answered += 1;
+        }
+    }
+
     /// Works until the power is cut. What is answered after that has no claim to be on the disk: a kernel that is told to
     /// drop its journal while a sync is under way may answer it as if it had succeeded.
     pub fn work_until(&mut self, client: &Client, cut: &AtomicBool) {

@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["app", "config", "pool", "telemetry"]),
     ("app", &["config", "gc", "grpc", "pool", "telemetry"]),
     ("telemetry", &["config", "overlay", "snapshotter"]),
-    ("grpc", &["content", "diff", "leases", "namespaces", "snapshotter"]),
+    ("grpc", &["content", "diff", "gc", "leases", "namespaces", "snapshotter"]),
     ("gc", &["content", "diff", "leases", "snapshotter"]),
     ("snapshotter", &["metadata", "overlay"]),
     ("content", &["metadata", "overlay"]),

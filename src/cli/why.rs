@@ -1,0 +1,85 @@
+//! `leasehold why`
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::config::Config;
+use crate::grpc::proto::leasehold::admin::v1::{Explained, WhyRequest};
+
+use super::daemon::Daemon;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Key or name of a snapshot, digest of a blob, or a path below the pool.
+    #[arg(value_name = "KEY|DIGEST|PATH")]
+    what: String,
+    /// Look in this namespace only.
+    #[arg(long, short)]
+    namespace: Option<String>,
+    /// Print JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exits with 0 when there is such a thing, held or not; else with 1.
+pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
+    let mut daemon = Daemon::connect(config)?.context("no daemon is running")?;
+    let request = WhyRequest { what: real_path(&args.what), namespace: args.namespace.clone().unwrap_or_default() };
+    let found = daemon.call_collections(async |client| client.why(request).await)?.found;
+    if args.json {
+        println!("{:#}", json!(found.iter().map(to_json).collect::<Vec<_>>()));
+    } else {
+        found.iter().for_each(print);
+    }
+    if found.is_empty() {
+        eprintln!("leasehold: there is nothing of that name");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Resolves a path that exists; anything else is left as it is.
+fn real_path(what: &str) -> String {
+    let is_path = what.starts_with(['/', '.']);
+    let real = is_path.then(|| std::fs::canonicalize(what).ok()).flatten();
+    real.and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| what.to_owned())
+}
+
+fn to_json(found: &Explained) -> serde_json::Value {
+    let holds: Vec<_> = found
+        .holds
+        .iter()
+        .map(|hold| json!({ "kind": hold.kind, "namespace": hold.namespace, "name": hold.name, "reason": hold.reason }))
+        .collect();
+    json!({
+        "kind": found.kind, "namespace": found.namespace, "name": found.name, "held": !found.holds.is_empty(),
+        "holds": holds,
+    })
+}
+
+fn print(found: &Explained) {
+    println!("{} {}", what_it_is(&found.kind), place(&found.namespace, &found.name));
+    if found.holds.is_empty() {
+        println!("  nothing: will be reclaimed");
+    }
+    for (depth, hold) in found.holds.iter().enumerate() {
+        let indent = "  ".repeat(depth + 1);
+        println!("{indent}{} {}: {}", hold.kind, place(&hold.namespace, &hold.name), hold.reason);
+    }
+}
+
+fn what_it_is(kind: &str) -> &str {
+    match kind {
+        "containerd" => "snapshot of containerd",
+        "retained" => "retained snapshot",
+        "snapshot" => "snapshot of the API socket",
+        "trash" => "layer in trash",
+        other => other,
+    }
+}
+
+fn place(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{name} in {namespace}") }
+}

@@ -1,0 +1,265 @@
+//! What keeps something: a snapshot of either socket, a retained one, or a directory.
+
+use std::ops::ControlFlow;
+use std::path::{Component, Path};
+use std::time::SystemTime;
+
+use super::build::Builder;
+use super::feed::feed;
+use super::graph::{EdgeKind, RootKind};
+use super::intern::HashKey;
+use super::pool::Collectible;
+use super::resource::{Name, Resource, ResourceType, Types};
+use super::why::Chain;
+use crate::metadata::{Consistent, RetainedName};
+use crate::types::{LayerId, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey};
+use crate::{Error, Result};
+
+/// One thing that a question means, and what keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// What it is: `containerd`, `retained`, `snapshot`, `content`, `layer` or `trash`.
+    pub kind: &'static str,
+    /// Its namespace, where it has one.
+    pub namespace: String,
+    /// Its key, name, digest or number.
+    pub name: String,
+    /// From what needs no further reason down to the thing itself. Empty when nothing keeps it.
+    pub holds: Vec<Reason>,
+}
+
+/// One link of a chain of holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What it is.
+    pub kind: String,
+    /// Its namespace, where it has one.
+    pub namespace: String,
+    /// Its id, key or name.
+    pub name: String,
+    /// Why it holds, or why what comes before holds it.
+    pub reason: String,
+}
+
+/// What a question means.
+enum Question<'q> {
+    Layer(LayerId),
+    Name(&'q str),
+}
+
+/// What was found, before it is explained.
+#[derive(Default)]
+struct Found {
+    plugin: Vec<SnapshotKey>,
+    api: Vec<SnapshotKey>,
+    retained: Vec<RetainedName>,
+}
+
+impl Collectible {
+    /// Tells what keeps whatever `what` names: a snapshot by its key or name (on the plugin socket also without what
+    /// containerd puts before it), a blob by its digest, a layer by a path below the pool.
+    ///
+    /// Looks through all records.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a path below the pool that is no layer's; those of the store.
+    pub fn why(&self, what: &str, namespace: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
+        let question = self.question(what)?;
+        let (found, chains) = self.snapshotter().metadata().read(|records| {
+            let found = find(records, &question, namespace)?;
+            let chains = if found.api.is_empty() { Vec::new() } else { self.chains(records, &found.api, now)? };
+            Ok((found, chains))
+        })?;
+        let mut explained: Vec<Explained> = found.plugin.iter().map(containerds).collect();
+        for name in &found.retained {
+            explained.push(self.retained(name, now)?);
+        }
+        for (key, chain) in found.api.iter().zip(chains) {
+            let holds = chain.map(|chain| self.reasons(&chain)).unwrap_or_default();
+            let namespace = key.scope().as_str().to_owned();
+            explained.push(Explained { kind: "snapshot", namespace, name: key.as_str().to_owned(), holds });
+        }
+        match question {
+            Question::Name(digest) => explained.extend(self.content(digest, namespace, now)?),
+            Question::Layer(id) if explained.is_empty() => {
+                let kind = if self.snapshotter().metadata().is_trash(id)? { "trash" } else { "layer" };
+                let (namespace, name) = (String::new(), id.to_string());
+                explained.push(Explained { kind, namespace, name, holds: Vec::new() });
+            }
+            Question::Layer(_) => {}
+        }
+        Ok(explained)
+    }
+
+    fn question<'q>(&self, what: &'q str) -> Result<Question<'q>> {
+        let Ok(below) = Path::new(what).strip_prefix(self.snapshotter().layout().root()) else {
+            return Ok(Question::Name(what));
+        };
+        let mut parts = below.components().map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        });
+        match (parts.next().flatten(), parts.next().flatten().and_then(LayerId::from_dir_name)) {
+            (Some("l" | "trash"), Some(id)) => Ok(Question::Layer(id)),
+            _ => Err(Error::invalid("path", format!("{what:?} is below the pool, but not of a layer"))),
+        }
+    }
+
+    /// Builds the graph with names, and asks it.
+    fn chains(&self, records: &Consistent<'_>, keys: &[SnapshotKey], now: SystemTime) -> Result<Vec<Option<Chain>>> {
+        let snapshotter = self.snapshotter().name();
+        let mut builder = Builder::new(Types::default(), HashKey::random(), now).with_names();
+        feed(records, snapshotter, &mut builder)?;
+        let graph = builder.finish()?;
+        let resource =
+            |key: &SnapshotKey| graph.why(&Resource::snapshot(key.scope().as_str(), snapshotter, key.as_str()));
+        Ok(keys.iter().map(resource).collect())
+    }
+
+    fn retained(&self, name: &RetainedName, now: SystemTime) -> Result<Explained> {
+        let kind = self.snapshotter().member_kind();
+        let lease = self.snapshotter().metadata().retained_by(kind, name, now)?;
+        Ok(Explained {
+            kind: "retained",
+            namespace: name.0.to_string(),
+            name: name.1.clone(),
+            holds: lease.into_iter().map(|lease| self.lease(&name.0, &lease)).collect(),
+        })
+    }
+
+    /// Explains a blob that leases name, whether it is here or not.
+    fn content(&self, digest: &str, only: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
+        let Ok(member) = Member::new(MemberKind::Content, digest) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for (namespace, _) in self.snapshotter().metadata().namespaces()? {
+            if only.is_some_and(|only| *only != namespace) {
+                continue;
+            }
+            let lease = self.snapshotter().metadata().held_by(&namespace, member.kind(), member.id(), now)?;
+            found.extend(lease.map(|lease| Explained {
+                kind: "content",
+                namespace: namespace.to_string(),
+                name: digest.to_owned(),
+                holds: vec![self.lease(&namespace, &lease)],
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Says of a lease that holds until when it does.
+    fn lease(&self, namespace: &Namespace, id: &LeaseId) -> Reason {
+        let end = self.leases().get(namespace, id).ok().and_then(|lease| lease.expires_at);
+        let reason = match end {
+            Some(end) => format!("names it, and ends at {}", humantime::format_rfc3339_seconds(end)),
+            None => "names it, and never ends".to_owned(),
+        };
+        Reason { kind: "lease".to_owned(), namespace: namespace.to_string(), name: id.to_string(), reason }
+    }
+
+    fn reasons(&self, chain: &Chain) -> Vec<Reason> {
+        let root = match self.named_lease(&chain.root) {
+            Some((namespace, id)) => {
+                let lease = self.lease(&namespace, &id);
+                Reason { reason: lease.reason.replace("names it, and ", ""), ..lease }
+            }
+            None => reason(&chain.root, root_word(chain.kind)),
+        };
+        let links = chain.links.iter().map(|link| reason(&link.resource, edge_word(link.kind)));
+        std::iter::once(root).chain(links).collect()
+    }
+
+    fn named_lease(&self, name: &Name) -> Option<(Namespace, LeaseId)> {
+        let lease = (name.ty == ResourceType::LEASE).then_some(name)?;
+        Some((Namespace::parse(&lease.namespace).ok()?, LeaseId::parse(lease.key.as_str()).ok()?))
+    }
+}
+
+/// Looks through all records for what a question means.
+fn find(records: &Consistent<'_>, question: &Question<'_>, only: Option<&Namespace>) -> Result<Found> {
+    let mut found = Found::default();
+    records.each_borrowed_snapshot(|snapshot| {
+        let scope = match snapshot.namespace {
+            "" => Scope::Plugin,
+            namespace => Scope::Api(Namespace::parse(namespace)?),
+        };
+        let is_meant = match question {
+            Question::Layer(id) => snapshot.record.layer == Some(id.get()),
+            // Cheap, and leaves little to look at.
+            Question::Name(name) => snapshot.key.ends_with(name),
+        };
+        if !is_meant {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let key = SnapshotKey::parse_in(scope, snapshot.key)?;
+        let is_named = match question {
+            Question::Layer(_) => true,
+            Question::Name(name) => key.as_str() == *name || key.client_key() == *name,
+        };
+        if is_named && only.is_none_or(|only| key.namespace().as_ref() == Some(only)) {
+            match key.scope() {
+                Scope::Plugin => found.plugin.push(key),
+                Scope::Api(_) => found.api.push(key),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    records.each_retained(|entry| {
+        let (name, retained) = entry?;
+        let is_meant = match question {
+            Question::Layer(id) => retained.layers().contains(id),
+            Question::Name(asked) => name.1 == *asked || retained.key.as_str() == *asked,
+        };
+        if is_meant && only.is_none_or(|only| name.0 == *only) {
+            found.retained.push(name);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn containerds(key: &SnapshotKey) -> Explained {
+    let namespace = key.namespace().map(|namespace| namespace.to_string()).unwrap_or_default();
+    let holder = Reason {
+        kind: "containerd".to_owned(),
+        namespace: namespace.clone(),
+        name: key.as_str().to_owned(),
+        reason: "containerd has it, and has not removed it".to_owned(),
+    };
+    Explained { kind: "containerd", namespace, name: key.as_str().to_owned(), holds: vec![holder] }
+}
+
+fn reason(name: &Name, why: &str) -> Reason {
+    Reason {
+        kind: Types::default().name(name.ty).to_owned(),
+        namespace: name.namespace.clone(),
+        name: name.key.clone(),
+        reason: why.to_owned(),
+    }
+}
+
+fn root_word(kind: RootKind) -> &'static str {
+    match kind {
+        RootKind::Lease => "a lease that has not ended",
+        RootKind::Image => "an image",
+        RootKind::Ingest => "an upload that has not ended",
+        RootKind::Container => "a container",
+        RootKind::Sandbox => "a sandbox",
+        RootKind::Label => "has the label containerd.io/gc.root",
+        RootKind::Stated => "in use",
+    }
+}
+
+fn edge_word(kind: EdgeKind) -> &'static str {
+    match kind {
+        EdgeKind::Member | EdgeKind::WholeMember => "the lease names it",
+        EdgeKind::FlatMember => "the lease names it, without what it refers to",
+        EdgeKind::Parent => "is its parent",
+        EdgeKind::Target => "is its target",
+        EdgeKind::Expected => "is what the upload will become",
+        EdgeKind::Rootfs => "is the container's snapshot",
+        EdgeKind::Label => "is referred to by a label gc.ref",
+        EdgeKind::BackReference => "refers back with a label gc.bref",
+        EdgeKind::Condition => "fulfils a condition (gc.cond)",
+        EdgeKind::Stated => "is referred to",
+    }
+}

@@ -1,0 +1,73 @@
+//! Collections, on both sockets, with what must be there whatever happens and what must go in the end.
+
+use tonic::Status;
+
+use crate::common::client::{Client, UPPERDIR_SETTING, layer_names};
+use crate::common::daemon::Site;
+use crate::damage;
+use crate::points::{CrashAt, Outcome};
+
+const SNAPSHOTS: &str = "snapshots/leasehold";
+const ROOT: (&str, &str) = ("containerd.io/gc.root", "x");
+/// What containerd has, and what a client of the API socket keeps.
+const KEPT: [&str; 2] = ["default/1/containerd's", "base root"];
+
+fn connect(site: &Site) -> Result<Client, Status> {
+    let connected = Client::connect(&site.api_socket());
+    Ok(connected.map_err(|err| Status::unavailable(err.to_string()))?.in_namespace("default"))
+}
+
+/// Makes a stopped pool in which a lease holds a retained snapshot and a chain, and labels hold others.
+pub fn template() -> Site {
+    // What only the lease holds is not held for a moment, while it is made.
+    let site = Site::with_settings("[gc]\nmutation_threshold = 0\n");
+    let daemon = site.start();
+    let (containerd, client) = (Client::new(&daemon), Client::api(&daemon, "default"));
+    client.collect().unwrap();
+    client.create_lease("lease", &[]).unwrap();
+    client.add_resource("lease", SNAPSHOTS, "retained").unwrap();
+    containerd.make("default/1/containerd's", "", &[]).unwrap();
+    containerd.make("default/2/retained", "default/1/containerd's", &[]).unwrap();
+    containerd.remove("default/2/retained").unwrap();
+    client.make("base", "", &[]).unwrap();
+    client.make("root", "base", &[ROOT]).unwrap();
+    let leased = client.leased("lease");
+    leased.make("chain", "base", &[]).unwrap();
+    leased.prepare("active", "chain").unwrap();
+    client.collect().unwrap();
+    assert_eq!(client.names(), "active base chain root");
+    assert!(daemon.stop().success());
+    site
+}
+
+/// Takes the lease away and waits for the collection.
+pub fn run(site: &Site, at: &CrashAt) -> Outcome {
+    at.serve(site, |containerd| {
+        let client = connect(site)?;
+        client.delete_lease_with("lease", true)?;
+        client.collect()?;
+        containerd.cleanup()
+    })
+}
+
+/// Checks what a crash left: nothing held is gone, and a collection, or its deletion if the lease is still there, takes
+/// the rest.
+pub fn check(site: &Site) {
+    let daemon = site.start();
+    let (containerd, client) = (Client::new(&daemon), Client::api(&daemon, "default"));
+    drop(client.delete_lease("lease"));
+    client.collect().unwrap();
+    assert_eq!([containerd.names(), client.names()], KEPT);
+    containerd.cleanup().unwrap();
+    let all = [containerd.list(&[]).unwrap(), client.list(&[]).unwrap()].concat();
+    assert_eq!(site.layer_dirs(), layer_names(&all));
+    assert!(daemon.stop().success());
+    assert_eq!(site.fsck(false), Vec::<String>::new());
+}
+
+/// Makes a site with a copy of the template.
+pub fn copy(template: &Site) -> Site {
+    let site = Site::with_settings(&format!("{UPPERDIR_SETTING}[gc]\nmutation_threshold = 0\n"));
+    damage::copy(template.root(), site.root());
+    site
+}
