@@ -26,7 +26,7 @@ pub(super) struct Args {
 /// Exits with 0 when there is such a thing, held or not; else with 1.
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let mut daemon = Daemon::connect(config)?.context("no daemon is running")?;
-    let request = WhyRequest { what: real_path(&args.what), namespace: args.namespace.clone().unwrap_or_default() };
+    let request = WhyRequest { what: absolute(&args.what), namespace: args.namespace.clone().unwrap_or_default() };
     let found = daemon.call_collections(async |client| client.why(request).await)?.found;
     if args.json {
         println!("{:#}", json!(found.iter().map(to_json).collect::<Vec<_>>()));
@@ -40,11 +40,10 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Resolves a path that exists; anything else is left as it is.
-fn real_path(what: &str) -> String {
-    let is_path = what.starts_with(['/', '.']);
-    let real = is_path.then(|| std::fs::canonicalize(what).ok()).flatten();
-    real.and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| what.to_owned())
+/// Makes a path absolute where it is one; anything else is left as it is.
+fn absolute(what: &str) -> String {
+    let path = what.starts_with('.').then(|| std::path::absolute(what).ok()).flatten();
+    path.and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| what.to_owned())
 }
 
 fn to_json(found: &Explained) -> serde_json::Value {

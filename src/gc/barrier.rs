@@ -25,7 +25,8 @@ use super::resource::{Resource, Types};
 ///
 /// To shade is one hash and one insertion, whatever the size of the graph. The marking is done by the collector, which
 /// [takes](Self::take) what was taken down right before it decides about a batch: inside the transaction that removes
-/// the batch, so that no writer comes in between. Who shares a barrier among threads puts it behind a lock.
+/// the batch, so that no writer comes in between. Writers themselves know nothing of it: their transactions take down
+/// what they touch ([`Watch`](crate::metadata::Watch)), and the collector shades that here.
 #[derive(Debug)]
 pub struct Barrier {
     key: HashKey,

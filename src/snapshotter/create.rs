@@ -61,7 +61,12 @@ impl Snapshotter {
 
     fn create_with_layer(&self, create: Create, parent: Option<&Snapshot>) -> Result<Snapshot> {
         let kind = if create.kind == Kind::View { LayerKind::View } else { LayerKind::Active };
-        let attributes = root_attributes(&self.dirs, &create.labels, parent.and_then(|parent| parent.layer))?;
+        let attributes = root_attributes(&self.dirs, &create.labels, parent.and_then(|parent| parent.layer));
+        if let Err(Error::Fs { .. }) = attributes {
+            // The parent's directory goes after its record: if it was removed meanwhile, that is the answer.
+            self.metadata.check_create(&create)?;
+        }
+        let attributes = attributes?;
         let id = self.metadata.allocate_layer();
         let staged = self.staged.note(id)?;
         let pending = self.dirs.create(id, kind, attributes)?;

@@ -51,7 +51,7 @@ impl Snapshotter {
                 let began = Instant::now();
                 self.sweep_batch(batch, &mut still_unheld, &mut report, &mut trashed)?;
                 // The lock is not fair: without a rest, those who wait for it could wait for long.
-                std::thread::sleep(began.elapsed().min(MAX_REST));
+                std::thread::park_timeout(began.elapsed().min(MAX_REST));
                 if trashed.len() >= LAYERS_AT_ONCE {
                     self.flush(&mut trashed)?;
                 }
