@@ -176,6 +176,7 @@ fn a_newer_schema_is_refused_with_what_to_do() {
 }
 
 mod leases;
+mod sweep;
 
 #[test]
 fn labels_are_replaced_merged_and_removed() {

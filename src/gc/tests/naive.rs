@@ -25,7 +25,7 @@ static SNAPSHOT: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?s)^containerd\.io/gc\.(b?ref)\.snapshot\.([^/]*)(/.*)?$").unwrap());
 static CONDITION: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?s)^containerd\.io/gc\.cond\.snapshot[./]*([^/]*)").unwrap());
-static USED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^usedat([<>])(-?)([0-9]+)([hms])$").unwrap());
+static USED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^usedat([<>])(-?)(?:([0-9]+)([hms])|0)$").unwrap());
 
 fn full(name: &str) -> Held {
     (name.to_owned(), false)
@@ -97,13 +97,14 @@ fn uses(things: &[Thing]) -> BTreeMap<String, Vec<i64>> {
 /// Whether one of the conditions, with commas between them, is true of a snapshot that was used so many seconds ago.
 fn holds(conditions: &str, ago: i64) -> bool {
     conditions.split(',').filter_map(|condition| USED.captures(condition)).any(|parts| {
-        let unit = match &parts[4] {
-            "h" => 3600,
-            "m" => 60,
+        let unit = match parts.get(4).map(|unit| unit.as_str()) {
+            Some("h") => 3600,
+            Some("m") => 60,
             _ => 1,
         };
         let sign = if &parts[2] == "-" { -1 } else { 1 };
-        let limit = sign * unit * parts[3].parse::<i64>().unwrap();
+        // Only nothing needs no unit.
+        let limit = parts.get(3).map_or(0, |count| sign * unit * count.as_str().parse::<i64>().unwrap());
         if &parts[1] == "<" { ago < limit } else { ago > limit }
     })
 }
