@@ -1,3 +1,5 @@
+//! Removing with a last look, and what is taken down for it.
+
 use super::*;
 use crate::types::{LeaseId, Member, Namespace};
 
