@@ -27,8 +27,10 @@ enum Fate {
     RunsOn,
     /// Stopped and started again before the end.
     Restarted,
-    /// Killed so many milliseconds before or after the end, and started again at once.
-    Killed(i32),
+    /// Killed some milliseconds before the end, and started again at once.
+    KilledBefore,
+    /// Killed in the middle of the collection, when no more than so many layers are left, and started again at once.
+    KilledWith(usize),
 }
 
 /// Removes an image, and waits until containerd has collected everything.
@@ -66,10 +68,11 @@ fn expect_end(node: &mut Node, end: SystemTime, fate: Fate) {
             node.start_daemon();
             end
         }
-        Fate::Killed(offset) => {
-            let distance = Duration::from_millis(offset.unsigned_abs().into());
-            let at = if offset < 0 { end - distance } else { end + distance };
-            wait_for("the moment to kill it", LIMIT, || SystemTime::now() >= at);
+        Fate::KilledBefore | Fate::KilledWith(_) => {
+            wait_for("the moment to kill it", LIMIT, || match fate {
+                Fate::KilledWith(layers) => node.site.layer_dirs().len() <= layers,
+                _ => SystemTime::now() >= end - Duration::from_millis(10),
+            });
             node.kill_daemon();
             eprintln!("{} layers, {} in trash at the kill", node.site.layer_dirs().len(), node.site.trash_dirs().len());
             node.start_daemon();
@@ -77,7 +80,7 @@ fn expect_end(node: &mut Node, end: SystemTime, fate: Fate) {
         }
     };
     // What a kill left half done is none of this.
-    let before = if matches!(fate, Fate::Killed(_)) { 0 } else { node.site.layer_dirs().len() };
+    let before = if matches!(fate, Fate::KilledWith(_)) { 0 } else { node.site.layer_dirs().len() };
     wait_for("the end of all layers", LIMIT, || {
         let layers = node.site.layer_dirs().len();
         assert!(layers >= before || SystemTime::now() > end, "{fate:?}: {layers} of {before} before the end");
@@ -138,8 +141,8 @@ fn a_lease_ends(release: Release, kind: Kind, fates: &[Fate]) {
 }
 
 const QUIET: [Fate; 2] = [Fate::RunsOn, Fate::Restarted];
-/// Giving up the deep image's layers takes some dozen milliseconds: most of these are in the middle of it.
-const KILLS: [Fate; 4] = [Fate::Killed(-5), Fate::Killed(6), Fate::Killed(12), Fate::Killed(20)];
+/// Of the deep image's 70 layers.
+const KILLS: [Fate; 4] = [Fate::KilledBefore, Fate::KilledWith(69), Fate::KilledWith(50), Fate::KilledWith(20)];
 
 #[test]
 fn privileged_a_leased_image_stays_with_containerd_1() {

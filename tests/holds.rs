@@ -114,7 +114,7 @@ fn privileged_an_expired_lease_lets_go_with_nothing_else_happening() {
         let end = SystemTime::now() + Duration::from_secs(3);
         let label = humantime::format_rfc3339_millis(end).to_string();
         node.operator
-            .create_lease("short", &[("containerd.io/gc.expire", &label), ("containerd.io/gc.flat", "")])
+            .create_lease("short", &[("containerd.io/gc.expire", &label), ("containerd.io/gc.flat", "true")])
             .unwrap();
         node.operator.add_resource("short", SNAPSHOTS, "chain-3").unwrap();
         node.pull("default", 1);
