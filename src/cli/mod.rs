@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 mod config;
+mod containerd;
 mod daemon;
 mod du;
 mod fsck;

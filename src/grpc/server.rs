@@ -258,13 +258,24 @@ async fn report_serving(health: &HealthReporter) {
 /// # Errors
 /// tonic's, when nobody listens there.
 pub async fn client(socket: &Path) -> Result<Channel, tonic::transport::Error> {
-    let socket = socket.to_owned();
+    // A call may take long, but a daemon that is stopped answers no ping.
+    let endpoint = endpoint().http2_keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
+    connect(endpoint, socket).await
+}
+
+/// Returns what every client of a socket begins with.
+pub(super) fn endpoint() -> Endpoint {
     // The address is not used: the connector knows where to go.
-    Endpoint::from_static("http://leasehold.invalid")
-        .connect_timeout(CONNECT)
-        // A call may take long, but a daemon that is stopped answers no ping.
-        .http2_keep_alive_interval(ALIVE)
-        .keep_alive_timeout(ALIVE)
+    Endpoint::from_static("http://leasehold.invalid").connect_timeout(CONNECT)
+}
+
+/// Connects to a socket.
+///
+/// # Errors
+/// tonic's, when nobody listens there.
+pub(super) async fn connect(endpoint: Endpoint, socket: &Path) -> Result<Channel, tonic::transport::Error> {
+    let socket = socket.to_owned();
+    endpoint
         .connect_with_connector(tower::service_fn(move |_| {
             let socket = socket.clone();
             async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
