@@ -49,15 +49,16 @@ enum Command {
     Lease(lease::Args),
     /// Show what there is, and what holds it.
     Snapshot(snapshot::Args),
-    /// Show what namespaces and leases take on disk.
+    /// Show what namespaces, leases and images take on disk.
     ///
-    /// Unique is what nobody else has: what comes back when the lease ends, or the namespace is emptied. For a lease,
-    /// others are containerd, clients of the API socket and other leases; for a namespace, other namespaces. Layers that
-    /// were not counted yet are counted now.
+    /// Unique is what nobody else has: what comes back when the lease ends, the namespace is emptied, or the image is
+    /// removed with all of its names. For a lease, others are containerd, clients of the API socket and other leases; for
+    /// a namespace, other namespaces; for an image, other images, containers and leases. Layers that were not counted
+    /// yet are counted now.
     Du(du::Args),
     /// Collect what nothing holds, now.
     Gc(gc::Args),
-    /// Tell what keeps a snapshot, a blob or a directory.
+    /// Tell what keeps a snapshot, a blob, a directory or an image's layers.
     Why(why::Args),
     /// Print configuration for other programs.
     #[command(subcommand)]

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 use anyhow::{Context, bail, ensure};
 use oci_spec::image::Descriptor;
 
-use crate::grpc::proto::containerd::services::images::v1::Image as Record;
-
+use super::Record;
 use super::document::{self, Kind};
 use super::platform::Platform;
 

@@ -8,8 +8,11 @@ mod platform;
 
 pub(super) use client::Containerd;
 pub(super) use image::{Image, Manifest, Wanted};
-pub(super) use lookup::find;
+pub(super) use lookup::{find, find_in, target};
 pub(super) use platform::Platform;
+
+/// An image as containerd has recorded it.
+pub(super) use crate::grpc::proto::containerd::services::images::v1::Image as Record;
 
 use std::path::PathBuf;
 
