@@ -8,6 +8,7 @@ pub mod collections;
 pub mod containerd;
 pub mod daemon;
 pub mod filesystem;
+pub mod handmade;
 pub mod headers;
 pub mod history;
 pub mod images;
