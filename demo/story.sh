@@ -139,9 +139,9 @@ remove_all() {
 
 lease_image() {
 	heading "10. Keep an image through its removal"
-	say "What was removed by mistake, or too early, is gone. With a lease it is not: what a lease names stays on disk, whatever containerd removes, until the lease ends. This one lasts 20 seconds, and names an image. leasehold asks containerd what that is made of."
+	say "What was removed by mistake, or too early, is gone. With a lease it is not: what a lease names stays on disk, whatever containerd removes, until the lease ends. This one lasts 15 seconds, and names an image. leasehold asks containerd what that is made of."
 	run nerdctl pull --quiet "$1"
-	run leasehold --config leasehold.toml lease create keep --expire 20s --image "$1"
+	run leasehold --config leasehold.toml lease create keep --expire 15s --image "$1"
 	draw_directories
 	say "" "The image is removed. containerd has nothing left:"
 	run nerdctl rmi "$1"
@@ -152,7 +152,7 @@ lease_image() {
 	run leasehold --config leasehold.toml snapshot ls
 	run leasehold --config leasehold.toml du
 	say "" "Why is a directory still there? leasehold tells. And would a collection take anything now? It would not."
-	run leasehold --config leasehold.toml why "./pool/l/$(top_directory)"
+	run leasehold --config leasehold.toml why "./pool/l/$(directories | tail -n 1)"
 	run leasehold --config leasehold.toml gc --dry-run
 
 	heading "11. The lease ends"
@@ -163,9 +163,6 @@ lease_image() {
 	say "" "Last, leasehold checks that its records and the disk agree:"
 	run leasehold --config leasehold.toml fsck
 }
-
-# Prints the number of the directory that was made last.
-top_directory() { find pool/l -mindepth 1 -maxdepth 1 -printf '%f\n' | awk '{ print length, $0 }' | sort -k 1n -k 2 | tail -n 1 | cut -d ' ' -f 2; }
 
 # name_layers WHAT...: gives the layers of the first image names, by the chain ids that testimage printed.
 name_layers() {

@@ -46,7 +46,7 @@ enum Command {
     /// Compare records and directories; works with the daemon running and without.
     Fsck(fsck::Args),
     /// Keep chosen images' layers through any removal, until a lease ends.
-    Lease(lease::Args),
+    Lease(Box<lease::Args>),
     /// Show what there is, and what holds it.
     Snapshot(snapshot::Args),
     /// Show what namespaces, leases and images take on disk.
