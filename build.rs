@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Sorted maps make encoded records reproducible.
         .btree_map(".")
+        // Data of blobs is taken out of a message, and put into one, without a copy.
+        .bytes(".containerd.services.content.v1")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -271,6 +271,12 @@ fn privileged_usage_is_by_image() {
     assert_eq!(images(&[]), all);
     assert_eq!(images(&["left:1"]), all[1..2]);
     assert_eq!(images(&["left:1", &target[..19]]), all[..2]);
+    // The name that was asked for comes first.
+    let by_digest = images(&[&format!("right@{target}")]);
+    assert_eq!(by_digest, [own(&format!("right@{target} right:1"), [3, 6, 1, 5])]);
+    let socket = node.containerd.socket();
+    let everywhere = ["du", "--image", "gone:1", "--containerd", socket.to_str().unwrap()];
+    assert!(node.site.cli(&everywhere).fails(1).contains("no image \"gone:1\" in any namespace"));
     let everywhere = node.site.cli_with(&["du", "--json", "--image"], |command| {
         command.env("CONTAINERD_NAMESPACE", "").env("CONTAINERD_ADDRESS", node.containerd.socket())
     });

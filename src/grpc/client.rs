@@ -62,7 +62,7 @@ pub fn leases_client(channel: Channel, namespace: &Namespace) -> Result<LeasesCl
 /// Makes a client of the Images service.
 ///
 /// # Errors
-/// As for [`leases_client`].
+/// As for [`leases_client()`].
 pub fn images_client(channel: Channel, namespace: &Namespace) -> Result<ImagesClient> {
     let connection = in_namespace(channel, namespace)?;
     Ok(images_client::ImagesClient::new(connection).max_decoding_message_size(MAX_MESSAGE))
@@ -71,7 +71,7 @@ pub fn images_client(channel: Channel, namespace: &Namespace) -> Result<ImagesCl
 /// Makes a client of the Content service.
 ///
 /// # Errors
-/// As for [`leases_client`].
+/// As for [`leases_client()`].
 pub fn content_client(channel: Channel, namespace: &Namespace) -> Result<ContentClient> {
     let connection = in_namespace(channel, namespace)?;
     Ok(content_client::ContentClient::new(connection).max_decoding_message_size(MAX_MESSAGE))
@@ -80,7 +80,7 @@ pub fn content_client(channel: Channel, namespace: &Namespace) -> Result<Content
 /// Makes a client of the Snapshots service.
 ///
 /// # Errors
-/// As for [`leases_client`].
+/// As for [`leases_client()`].
 pub fn snapshots_client(channel: Channel, namespace: &Namespace) -> Result<SnapshotsClient> {
     let connection = in_namespace(channel, namespace)?;
     Ok(snapshots_client::SnapshotsClient::new(connection).max_decoding_message_size(MAX_MESSAGE))

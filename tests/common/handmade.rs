@@ -56,7 +56,7 @@ impl Handmade {
             r#ref: format!("make {digest}"),
             total: bytes.len() as i64,
             expected: digest.clone(),
-            data: bytes.to_vec(),
+            data: bytes.to_vec().into(),
             labels: kept(),
             ..Default::default()
         };

@@ -1,6 +1,6 @@
 //! Usage by image: the images are containerd's, the layers ours.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::bail;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use super::{cells, json_share};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
     pub namespace: String,
-    /// The one that people use first.
+    /// First the one that was asked for, or else one that people use.
     pub names: Vec<String>,
     pub target: String,
     pub tops: Vec<String>,
@@ -37,7 +37,9 @@ pub(super) fn rows(containerd: &Containerd, only: &str, names: &[String]) -> any
             by_target.entry(target(&record).to_owned()).or_default().push(record);
         }
         for (target, mut records) in by_target {
-            records.sort_by_cached_key(|record| (is_digest(&record.name), record.name.clone()));
+            let asked = wanted.as_ref().map(|wanted| wanted.get(&(namespace.clone(), target.clone())));
+            let is_other = |name: &String| asked.flatten() != Some(name);
+            records.sort_by_cached_key(|one| (is_other(&one.name), is_digest(&one.name), one.name.clone()));
             let Some(first) = records.first() else { continue };
             let image = Image::resolve(first, &Wanted::All, &mut |digest| containerd.document(namespace, digest));
             let (tops, problem) = match image {
@@ -47,7 +49,7 @@ pub(super) fn rows(containerd: &Containerd, only: &str, names: &[String]) -> any
             rows.push(Row {
                 namespace: namespace.as_str().to_owned(),
                 names: records.into_iter().map(|record| record.name).collect(),
-                wanted: wanted.as_ref().is_none_or(|wanted| wanted.contains(&(namespace.clone(), target.clone()))),
+                wanted: asked.is_none_or(|asked| asked.is_some()),
                 target,
                 tops,
                 problem,
@@ -57,29 +59,32 @@ pub(super) fn rows(containerd: &Containerd, only: &str, names: &[String]) -> any
     Ok(rows)
 }
 
-/// Returns which images are asked for, by what they point at; `None` for all.
+/// Returns which images are asked for: by what they point at, their names. `None` for all.
 fn wanted(
     containerd: &Containerd,
     namespaces: &[Namespace],
     names: &[String],
-) -> anyhow::Result<Option<HashSet<(Namespace, String)>>> {
+) -> anyhow::Result<Option<HashMap<(Namespace, String), String>>> {
     if names.is_empty() {
         return Ok(None);
     }
-    let mut wanted = HashSet::new();
+    let mut wanted = HashMap::new();
     for name in names {
+        let mut found = Vec::new();
         if let [namespace] = namespaces {
-            wanted.insert((namespace.clone(), target(&find(containerd, namespace, name)?).to_owned()));
-            continue;
+            found.push((namespace, find(containerd, namespace, name)?));
+        } else {
+            for namespace in namespaces {
+                found.extend(find_in(containerd, namespace, name)?.map(|record| (namespace, record)));
+            }
         }
-        let before = wanted.len();
-        for namespace in namespaces {
-            let found = find_in(containerd, namespace, name)?;
-            wanted.extend(found.map(|found| (namespace.clone(), target(&found).to_owned())));
-        }
-        if wanted.len() == before {
+        if found.is_empty() {
             bail!("containerd has no image {name:?} in any namespace");
         }
+        wanted.extend(found.into_iter().map(|(namespace, record)| {
+            let target = target(&record).to_owned();
+            ((namespace.clone(), target), record.name)
+        }));
     }
     Ok(Some(wanted))
 }
