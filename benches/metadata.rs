@@ -71,7 +71,7 @@ impl Pool {
 
     fn remove(&self, key: &SnapshotKey) {
         let mut txn = self.metadata.write(SystemTime::now()).unwrap();
-        txn.remove(&MemberKind::Snapshots("leasehold".into()), key).unwrap();
+        txn.remove(&MemberKind::Snapshots("leasehold".into()), key, None).unwrap();
         txn.commit().unwrap();
     }
 

@@ -39,6 +39,9 @@ impl Snapshotter {
                 break;
             }
         }
+        if !given_up.is_empty() {
+            self.pressure.given_up();
+        }
         Ok(given_up)
     }
 
