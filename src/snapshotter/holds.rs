@@ -39,9 +39,6 @@ impl Snapshotter {
                 break;
             }
         }
-        if !given_up.is_empty() {
-            self.pressure.given_up();
-        }
         Ok(given_up)
     }
 

@@ -21,7 +21,7 @@ pub struct Pressure {
 #[derive(Default)]
 struct State {
     attached: bool,
-    /// Something was retained by policy, or given up, since the last look began.
+    /// Something was retained by policy, or holds have changed, since the last look began.
     changed: bool,
     /// There may be something that could be evicted.
     stocked: bool,
@@ -37,7 +37,7 @@ struct State {
 /// Why the evictor was woken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wake {
-    /// Something was retained by policy, or given up, since the last look began.
+    /// Something was retained by policy, or holds have changed, since the last look began.
     pub changed: bool,
     /// Somebody needs space.
     pub short: bool,
@@ -66,8 +66,8 @@ impl Pressure {
         self.told.notify_all();
     }
 
-    /// Tells that something retained was given up.
-    pub(super) fn given_up(&self) {
+    /// Tells that holds may have changed, or something retained have been given up.
+    pub fn holds_changed(&self) {
         self.state().changed = true;
         self.told.notify_all();
     }
