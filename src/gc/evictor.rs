@@ -1,7 +1,8 @@
 //! The thread that evicts: gives up what only the daemon's own leases hold, the oldest first, when space runs short.
 //!
-//! It looks when something was retained, when somebody needs space, and about every second at what is free. Reading
-//! everything that is retained is for when that is not enough, and takes a tenth of the time at most.
+//! While there is something that could be evicted it asks about every second what is free. When that is not enough, when
+//! something was retained or somebody needs space, it looks at everything that is retained, which takes a tenth of the
+//! time at most unless it helps.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,9 +17,9 @@ use crate::{Chain, Error, Result};
 
 /// How often the free space is looked at while something could be evicted.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often everything is looked at when nothing tells to.
-const LOOK_AT_ALL: Duration = Duration::from_secs(30);
-/// The shortest rest between two such looks that nobody waits for.
+/// How often else: whatever makes something evictable is told.
+const LOOK_AT_NOTHING: Duration = Duration::from_secs(3600);
+/// The shortest rest between two looks at everything that nobody waits for.
 const REST: Duration = Duration::from_millis(200);
 /// After a look that failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -93,6 +94,14 @@ impl Evictor {
     }
 }
 
+/// How long to leave off after a look.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    time: Duration,
+    /// Whether anything was evicted: then looking again may help whoever needs space.
+    helped: bool,
+}
+
 struct Work<'p> {
     pool: &'p Collectible,
     limits: EvictionLimits,
@@ -100,64 +109,68 @@ struct Work<'p> {
 
 impl Work<'_> {
     fn run(&self) {
-        let mut rest = Duration::ZERO;
-        while self.wait(rest) {
+        let mut after = Rest::default();
+        while self.wait(after) {
             let began = Instant::now();
-            rest = match self.look() {
-                Ok(()) => REST.max(began.elapsed().saturating_mul(9)),
+            after = match self.look() {
+                Ok(evicted) => Rest { time: REST.max(began.elapsed().saturating_mul(9)), helped: evicted > 0 },
                 Err(err) => {
                     tracing::warn!(error = %Chain(&err), "looking for what to evict failed; it is tried again");
-                    // Whoever asks meanwhile: the answer would be the same.
-                    self.pool.snapshotter().pressure().pause(RETRY);
-                    Duration::ZERO
+                    Rest { time: RETRY, helped: false }
                 }
             };
         }
     }
 
-    /// Waits until there is a reason to look at everything, but for `rest` unless somebody needs space; false at the stop.
-    fn wait(&self, rest: Duration) -> bool {
+    /// Waits for a rest, and then until there is a reason to look at everything; false at the stop. Whoever needs space
+    /// ends the rest, unless the last look was of no help.
+    fn wait(&self, after: Rest) -> bool {
         let (pressure, began) = (self.pool.snapshotter().pressure(), Instant::now());
         let mut changed = false;
         loop {
-            let left = match changed {
-                true => rest.saturating_sub(began.elapsed()),
+            let left = after.time.saturating_sub(began.elapsed());
+            let timeout = match changed {
+                true => left,
                 false if pressure.is_stocked() => LOOK,
-                false => LOOK_AT_ALL,
+                false => LOOK_AT_NOTHING,
             };
-            let wake = pressure.wait(left, changed);
-            if wake.detached {
-                return false;
-            }
+            let wake = pressure.wait(timeout, changed);
             if wake.changed && !changed {
                 // A removal may have made a lease, which is to be deleted when it ends.
                 self.pool.leases().changes().expiry();
                 changed = true;
             }
-            let rested = began.elapsed() >= rest;
-            let due = changed
-                || began.elapsed() >= LOOK_AT_ALL
-                || (pressure.is_stocked() && self.shortage().is_ok_and(|short| short.is_some()));
-            if wake.short || (rested && due) {
+            let rested = began.elapsed() >= after.time;
+            if wake.detached {
+                return false;
+            } else if wake.short && !rested && !after.helped {
+                pressure.pause(after.time.saturating_sub(began.elapsed()));
+            } else if wake.short || (rested && (changed || self.is_short())) {
                 return true;
             }
         }
     }
 
-    fn look(&self) -> Result<()> {
+    /// Whether there is a reason to evict, as far as is known without reading what is retained.
+    fn is_short(&self) -> bool {
+        self.pool.snapshotter().pressure().is_stocked() && self.shortage().is_ok_and(|short| short.is_some())
+    }
+
+    /// Evicts what has to go, and says what is left. Returns how much went.
+    fn look(&self) -> Result<u64> {
         let pressure = self.pool.snapshotter().pressure();
         let look = pressure.begin();
-        self.make_room()?;
-        let (stock, kept) = self.keep_below_maximum()?;
+        let evicted = self.make_room()?;
+        let (more, stock, kept) = self.keep_below_maximum()?;
         metrics::gauge!("leasehold_retained_by_policy_bytes").set(kept.size as f64);
         look.end(!stock.is_empty(), kept);
-        Ok(())
+        Ok(evicted + more)
     }
 
     /// Evicts until enough is free, or will be when what is in trash is deleted.
-    fn make_room(&self) -> Result<()> {
+    fn make_room(&self) -> Result<u64> {
         if self.shortage()?.is_none() {
-            return Ok(());
+            return Ok(0);
         }
         // What goes anyway comes first: what nothing holds, and deletions under way.
         let snapshotter = self.pool.snapshotter();
@@ -165,17 +178,20 @@ impl Work<'_> {
         if snapshotter.on_its_way()?.uncounted {
             snapshotter.wait_for_deletions(DELETIONS);
         }
+        let mut evicted = 0;
         while let Some((reason, need)) = self.shortage()? {
             let stock = Stock::new(snapshotter.evictable()?);
-            if self.evict(&stock.choose(need, |layer| self.size(layer)), reason)? == 0 {
-                break;
+            match self.evict(&stock.choose(need, |layer| self.size(layer)), reason)? {
+                0 => break,
+                more => evicted += more,
             }
         }
-        Ok(())
+        Ok(evicted)
     }
 
-    /// Evicts until no more is retained than may be. Returns what is left.
-    fn keep_below_maximum(&self) -> Result<(Stock, Usage)> {
+    /// Evicts until no more is retained than may be. Returns how much went, and what is left.
+    fn keep_below_maximum(&self) -> Result<(u64, Stock, Usage)> {
+        let mut evicted = 0;
         loop {
             let stock = Stock::new(self.pool.snapshotter().evictable()?);
             let kept = stock.total(|layer| self.size(layer));
@@ -184,13 +200,17 @@ impl Work<'_> {
                 max_bytes => kept.size.saturating_sub(max_bytes),
             };
             let need = Usage { size: over, inodes: 0 };
-            if over == 0 || self.evict(&stock.choose(need, |layer| self.size(layer)), Reason::MaxBytes)? == 0 {
-                return Ok((stock, kept));
+            match self.evict(&stock.choose(need, |layer| self.size(layer)), Reason::MaxBytes)? {
+                0 => return Ok((evicted, stock, kept)),
+                more => evicted += more,
             }
         }
     }
 
     fn evict(&self, chosen: &[Evictable], reason: Reason) -> Result<u64> {
+        if chosen.is_empty() {
+            return Ok(0);
+        }
         let evicted = self.pool.snapshotter().evict(chosen, reason.as_str(), || self.goes_on())?;
         metrics::counter!("leasehold_evictions_total", "reason" => reason.as_str()).increment(evicted);
         if evicted > 0 {
