@@ -58,6 +58,8 @@ fn pool(resources: usize) -> Pool {
         mounts: MountOptions::default(),
         upperdir_label: false,
         sync_layers_on_commit: false,
+        waiting_for_space: 0,
+        retention: None,
         min_free: 0,
         reclaim_workers: 1,
         cleanup_wait: Duration::ZERO,

@@ -17,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::gc::{Collectible, Collector, Schedule};
+use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
 use crate::grpc::{Listener, Servers};
 use crate::leases::Leases;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Retention};
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
 use crate::pool::PoolLock;
 use crate::snapshotter::{Settings, Snapshotter};
@@ -120,9 +120,11 @@ impl App {
             .build()
             .map_err(|err| Error::Pool(format!("the runtime cannot be started: {err}")))?;
         let collector = Collector::start(self.collectible.clone(), schedule(&self.config))?;
+        let evictor = Evictor::start(self.collectible.clone(), eviction_limits(&self.config))?;
         let result = runtime.block_on(self.serve());
         // What did not end within the grace period gets a last second; recovery covers the rest.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        evictor.stop();
         collector.stop();
         self.snapshotter.stop();
         tracing::info!("stopped");
@@ -222,9 +224,15 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         upperdir_label: config.snapshotter.upperdir_label,
         sync_layers_on_commit: config.durability.sync_layers_on_commit,
         min_free: config.limits.min_free,
+        waiting_for_space: config.limits.max_concurrent_requests / 4,
+        retention: Retention::new(config.retention.after_remove),
         reclaim_workers: config.reclaim.workers,
         cleanup_wait: config.reclaim.cleanup_wait,
     }
+}
+
+fn eviction_limits(config: &Config) -> EvictionLimits {
+    EvictionLimits { max_bytes: config.retention.max_bytes, min_free: config.retention.min_free }
 }
 
 fn schedule(config: &Config) -> Schedule {

@@ -58,6 +58,7 @@ fn print_json(running: bool, info: &InfoResponse) {
         json!({
             "id": info.pool, "schema": info.schema, "snapshots": info.snapshots, "layers": info.layers,
             "trash": info.trash, "free_bytes": info.free_bytes,
+            "retained_by_policy_bytes": info.retained_by_policy_bytes,
         })
     });
     println!(
@@ -78,6 +79,7 @@ fn print_tables(running: bool, info: &InfoResponse) {
         pool.add_row(["snapshots", &format!("about {}", info.snapshots)]);
         pool.add_row(["layers", &format!("about {}", info.layers)]);
         pool.add_row(["trash", &info.trash.to_string()]);
+        pool.add_row(["retained by policy", &format!("{} MiB", info.retained_by_policy_bytes >> 20)]);
         pool.add_row(["free", &format!("{} MiB", info.free_bytes >> 20)]);
     }
     println!("{}\n", pool.trim_fmt());

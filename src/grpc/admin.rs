@@ -54,6 +54,7 @@ impl Admin for AdminService {
                 layers: totals.layers,
                 trash: snapshotter.trash_len() as u64,
                 free_bytes: snapshotter.free_bytes()?,
+                retained_by_policy_bytes: snapshotter.pressure().kept().size,
             })
         })
         .await

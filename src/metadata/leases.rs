@@ -213,14 +213,14 @@ impl Transaction<'_> {
         Ok(last)
     }
 
-    fn put_lease(&mut self, namespace: &Namespace, id: &LeaseId, lease: &Lease) {
+    pub(super) fn put_lease(&mut self, namespace: &Namespace, id: &LeaseId, lease: &Lease) {
         self.txn.put(Column::Leases, schema::leases::lease(namespace, id), lease.encode());
         if let Some(at) = lease.expires_at {
             self.txn.put(Column::Expiry, schema::leases::expiry(at, namespace, id), Vec::new());
         }
     }
 
-    fn delete_records(&mut self, namespace: &Namespace, id: &LeaseId, lease: &Lease) {
+    pub(super) fn delete_records(&mut self, namespace: &Namespace, id: &LeaseId, lease: &Lease) {
         self.txn.delete(Column::Leases, schema::leases::lease(namespace, id));
         if let Some(at) = lease.expires_at {
             self.txn.delete(Column::Expiry, schema::leases::expiry(at, namespace, id));
@@ -232,7 +232,7 @@ impl Transaction<'_> {
         live(id, self.txn.get(Column::Leases, &schema::leases::lease(namespace, id))?)
     }
 
-    fn lease_record(&self, namespace: &Namespace, id: &LeaseId) -> Result<Option<Lease>> {
+    pub(super) fn lease_record(&self, namespace: &Namespace, id: &LeaseId) -> Result<Option<Lease>> {
         let bytes = self.txn.get(Column::Leases, &schema::leases::lease(namespace, id))?;
         bytes.as_deref().map(Lease::decode).transpose()
     }

@@ -9,9 +9,6 @@ use crate::{Error, Result};
 use super::Snapshotter;
 use super::unclear::UnclearLayer;
 
-/// Below this many free inodes nothing new is made: a database that cannot make files can neither remove nor start.
-const MIN_FREE_INODES: u64 = 512;
-
 /// What a client wants prepared.
 pub type Create = CreateSnapshot;
 
@@ -28,7 +25,7 @@ impl Snapshotter {
                 self.lease_existing(create.names()?, create.lease.as_ref())?;
                 Err(Error::AlreadyExists(resource))
             }
-            result => result,
+            result => self.note_no_space(result),
         }
     }
 
@@ -89,23 +86,6 @@ impl Snapshotter {
         let snapshot = txn.create(create, layer)?;
         txn.commit()?;
         Ok(snapshot)
-    }
-
-    fn require_free_space(&self) -> Result<()> {
-        if self.settings.min_free == 0 {
-            return Ok(());
-        }
-        let (free, root) = (self.dirs.free_space()?, self.layout().root().display());
-        let what = match free.inodes {
-            _ if free.bytes < self.settings.min_free => {
-                format!("{} bytes are free in {root}, and limits.min_free is {}", free.bytes, self.settings.min_free)
-            }
-            Some(inodes) if inodes < MIN_FREE_INODES => {
-                format!("{inodes} inodes are free in {root}, and {MIN_FREE_INODES} are kept for removals and restarts")
-            }
-            _ => return Ok(()),
-        };
-        Err(Error::NoSpace { what, source: None })
     }
 }
 

@@ -10,14 +10,17 @@ mod cleanup;
 mod commit;
 mod counting;
 mod create;
+mod eviction;
 mod fsck;
 mod holds;
 mod inventory;
 mod list;
 mod mounts;
+mod pressure;
 mod recover;
 mod remove;
 mod repair;
+mod room;
 mod stat;
 mod sweep;
 mod unclear;
@@ -29,15 +32,18 @@ use std::time::{Duration, SystemTime};
 
 pub use accounts::{Accounts, ImageAccount, ImageTops, LeaseAccount, NamespaceAccount, Share};
 pub use create::Create;
+pub use eviction::OnItsWay;
 pub use fsck::{FsckReport, Problem, ProblemKind};
 pub use inventory::{Entry, Inventory};
 pub use list::List;
+pub use pressure::{Look, Pressure, Wake};
 pub use recover::RecoveryReport;
 pub use repair::fsck_offline;
+pub use room::MIN_FREE_INODES;
 pub use stat::{Info, SnapshotUsage};
 pub use sweep::SweepReport;
 
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Retention};
 use crate::overlay::{LayerDirs, Layout, MountOptions};
 use crate::types::{LayerId, MemberKind};
 use crate::{Error, Result};
@@ -60,6 +66,10 @@ pub struct Settings {
     pub sync_layers_on_commit: bool,
     /// Prepare and View are refused below this many free bytes.
     pub min_free: u64,
+    /// How many requests may wait for space at a time.
+    pub waiting_for_space: usize,
+    /// How long what containerd removes is kept; `None` for not at all.
+    pub retention: Option<Retention>,
     /// How many layers are reclaimed at a time.
     pub reclaim_workers: usize,
     /// How long Cleanup waits for what was in trash when it was called.
@@ -79,6 +89,7 @@ pub struct Snapshotter {
     unclear: Unclear,
     reclaimer: Reclaimer,
     counting: Counting,
+    pressure: Pressure,
     /// What runs once after the start.
     afterwards: Background,
 }
@@ -122,6 +133,7 @@ impl Snapshotter {
                 unclear,
                 reclaimer,
                 counting,
+                pressure: Pressure::default(),
                 afterwards,
             },
             report,
@@ -131,6 +143,7 @@ impl Snapshotter {
     /// Has calls that only wait for the background answer at once, those to come included.
     pub fn release_waiting(&self) {
         self.reclaimer.release();
+        self.pressure.detach();
     }
 
     /// Stops the background work; a layer that is being reclaimed is left for the next start.

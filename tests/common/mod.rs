@@ -15,6 +15,7 @@ pub mod images;
 pub mod leases;
 mod leftovers;
 pub mod node;
+pub mod pool;
 pub mod random;
 pub mod reconnect;
 pub mod registry;
