@@ -4,6 +4,8 @@
 //! systemd that the daemon is ready. Shutdown: take no new request, finish those under way within the grace period,
 //! stop the background, sync, give the lock back. A kill at any moment is covered by recovery.
 
+mod allocator;
+
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -87,6 +89,7 @@ impl App {
     /// # Errors
     /// As for [`OpenPool::open`].
     pub fn build(config: Config) -> Result<App> {
+        allocator::share_arenas();
         let OpenPool { metadata, layout, dirs, host, lock } = OpenPool::open(&config)?;
         let settings = settings(&config, &host);
         tracing::info!(
@@ -97,7 +100,7 @@ impl App {
         );
         let (snapshotter, report) = Snapshotter::start(metadata, layout, dirs, settings)?;
         report.log();
-        return_free_memory();
+        allocator::return_free();
         let leases = Leases::new(snapshotter.metadata().clone(), Arc::default());
         let (snapshotter, leases) = (Arc::new(snapshotter), Arc::new(leases));
         let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone()));
@@ -182,16 +185,6 @@ impl App {
             tracing::warn!(name, "systemd passed a socket of an unknown name; closed");
         }
         Ok(listeners)
-    }
-}
-
-/// Gives back what opening and recovering needed for a moment; the allocator would keep it for later.
-#[expect(unsafe_code, reason = "the C library has no other call for it")]
-fn return_free_memory() {
-    // SAFETY: releases only memory that nothing uses; may be called at any time, from any thread.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        nix::libc::malloc_trim(0);
     }
 }
 
