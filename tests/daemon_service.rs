@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -11,6 +9,7 @@ use std::time::Duration;
 
 use common::client::Client;
 use common::daemon::Site;
+use common::metrics::Metrics;
 use leasehold::grpc::proto::containerd::services::snapshots::v1 as api;
 use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
@@ -98,9 +97,9 @@ fn privileged_health_metrics_and_logs_tell_what_goes_on() {
     if !common::is_root("monitoring") {
         return;
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let settings = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n");
-    let site = Site::with_settings(&settings);
+    let metrics = Metrics::somewhere();
+    let settings = "[log]\nlevel = \"debug\"\nformat = \"json\"\n";
+    let site = Site::with_settings(&format!("{}{settings}", metrics.settings()));
     let daemon = site.start();
     let client = Client::new(&daemon);
 
@@ -122,10 +121,7 @@ fn privileged_health_metrics_and_logs_tell_what_goes_on() {
     );
 
     common::wait_for("the metrics", LIMIT, || {
-        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
+        let text = metrics.read();
         text.contains("leasehold_request_seconds_count{method=\"Remove\",code=\"NOT_FOUND\"} 1")
             && text.contains("leasehold_free_bytes")
     });

@@ -14,6 +14,7 @@ pub mod history;
 pub mod images;
 pub mod leases;
 mod leftovers;
+pub mod metrics;
 pub mod node;
 pub mod pool;
 pub mod random;

@@ -181,8 +181,8 @@ fn what_somebody_else_leases_is_not_evicted() {
     assert_eq!((evictable(&metadata, 100), evict(&metadata, 100, seen)), (Vec::new(), None));
     assert!(leases(&metadata).contains(&"one retention-19700101T000000Z of policy: base".to_owned()));
     // Its time counts from the removal all the same.
-    assert_eq!(evictable(&metadata, 101), [seen.clone()]);
-    assert_eq!(evictable(&metadata, 225 + 3_600), [seen.clone()]);
+    assert_eq!(evictable(&metadata, 101), std::slice::from_ref(seen));
+    assert_eq!(evictable(&metadata, 225 + 3_600), std::slice::from_ref(seen));
     assert_eq!(evictable(&metadata, 226 + 3_600), []);
     assert!(evict(&metadata, 101, seen).is_some());
 }
