@@ -51,14 +51,16 @@ pub async fn report_pool(snapshotter: Arc<Snapshotter>) {
         ticks.tick().await;
         let snapshotter = snapshotter.clone();
         let read = tokio::task::spawn_blocking(move || {
-            (snapshotter.metadata().totals(), snapshotter.trash_len(), snapshotter.free_bytes())
+            let (busy, _) = snapshotter.busy_layers(0);
+            (snapshotter.metadata().totals(), snapshotter.trash_len(), busy, snapshotter.free_bytes())
         });
-        let Ok((totals, trash, free)) = read.await else { continue };
+        let Ok((totals, trash, busy, free)) = read.await else { continue };
         if let Ok(totals) = totals {
             metrics::gauge!("leasehold_snapshots").set(totals.snapshots as f64);
             metrics::gauge!("leasehold_layers").set(totals.layers as f64);
         }
         metrics::gauge!("leasehold_trash_layers").set(trash as f64);
+        metrics::gauge!("leasehold_busy_layers").set(busy as f64);
         if let Ok(free) = free {
             metrics::gauge!("leasehold_free_bytes").set(free as f64);
         }

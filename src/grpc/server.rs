@@ -197,9 +197,10 @@ impl Servers {
         let leases = LeasesServer::new(LeasesService::new(self.leases.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
+        let admin = AdminService::new(self.snapshotter.clone(), self.collectible.clone(), &self.host, slow.clone());
         let api_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
-            .add_service(AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow.clone())))
+            .add_service(AdminServer::new(admin))
             .add_service(CollectionsServer::new(CollectionsService::new(self.collectible.clone(), slow)))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))
             .add_service(leases)

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::layout::Layout;
-use super::remove::{RemoveStats, remove_tree};
+use super::remove::{RemoveStats, mounted, remove_tree, remove_tree_while};
 use super::stage::Attributes;
 use super::usage::{FreeSpace, free_bytes, free_space};
 use crate::types::LayerId;
@@ -98,12 +98,14 @@ impl LayerDirs {
         let mut result = self.rename(&self.layers, &name, &self.trash, &name);
         if result == Err(Errno::EXIST) {
             // Only after a repair made a directory again whose predecessor still waits in the trash.
-            self.reclaim(id)?;
+            remove_tree(&self.trash, &name)?;
             result = self.rename(&self.layers, &name, &self.trash, &name);
         }
         match result {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
+            // On the directory itself; one below it goes along.
+            Err(Errno::BUSY) => Err(Error::fs(FsOp::Rename, &self.layers.path().join(&name))(mounted())),
             Err(err) => Err(Error::fs(FsOp::Rename, &self.layers.path().join(&name))(err)),
         }
     }
@@ -136,12 +138,13 @@ impl LayerDirs {
         rustix::fs::fsync(&self.layers).map_err(Error::fs(FsOp::Sync, self.layers.path()))
     }
 
-    /// Deletes a layer that is in the trash. Walks its tree. A missing one is no error.
+    /// Deletes a layer that is in the trash. Walks its tree. A missing one is no error. `go_on` is asked before each
+    /// entry, and may wait.
     ///
     /// # Errors
-    /// As [`remove_tree`].
-    pub fn reclaim(&self, id: LayerId) -> Result<RemoveStats> {
-        remove_tree(&self.trash, id.to_string())
+    /// As [`remove_tree_while`].
+    pub fn reclaim(&self, id: LayerId, go_on: &mut dyn FnMut() -> bool) -> Result<RemoveStats> {
+        remove_tree_while(&self.trash, id.to_string(), go_on)
     }
 
     /// Deletes what a crash left in `staging`. Walks its tree. A missing one is no error.

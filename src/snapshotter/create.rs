@@ -7,10 +7,8 @@ use crate::types::{Labels, LayerId, Scope, SnapshotKey, SnapshotLease, label};
 use crate::{Error, Result};
 
 use super::Snapshotter;
+use super::space::shortage;
 use super::unclear::UnclearLayer;
-
-/// Below this many free inodes nothing new is made: a database that cannot make files can neither remove nor start.
-const MIN_FREE_INODES: u64 = 512;
 
 /// What a client wants prepared.
 pub type Create = CreateSnapshot;
@@ -92,19 +90,8 @@ impl Snapshotter {
     }
 
     fn require_free_space(&self) -> Result<()> {
-        if self.settings.min_free == 0 {
-            return Ok(());
-        }
-        let (free, root) = (self.dirs.free_space()?, self.layout().root().display());
-        let what = match free.inodes {
-            _ if free.bytes < self.settings.min_free => {
-                format!("{} bytes are free in {root}, and limits.min_free is {}", free.bytes, self.settings.min_free)
-            }
-            Some(inodes) if inodes < MIN_FREE_INODES => {
-                format!("{inodes} inodes are free in {root}, and {MIN_FREE_INODES} are kept for removals and restarts")
-            }
-            _ => return Ok(()),
-        };
+        let Some(shortage) = shortage(&self.dirs, self.settings.min_free)? else { return Ok(()) };
+        let what = format!("{}: {shortage}", self.layout().root().display());
         Err(Error::NoSpace { what, source: None })
     }
 }

@@ -13,6 +13,7 @@ pub mod history;
 pub mod images;
 pub mod leases;
 mod leftovers;
+pub mod metrics;
 pub mod node;
 pub mod random;
 pub mod reconnect;
