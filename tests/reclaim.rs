@@ -19,15 +19,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How soon a layer is deleted that somebody has tried again: before its turn comes by itself.
 const AT_ONCE: Duration = Duration::from_secs(4);
 
-/// Makes an active snapshot with files in directories of a hundred; returns its upperdir.
-fn make_layer(client: &Client, key: &str, files: usize) -> PathBuf {
+/// Makes an active snapshot with so many files of so many bytes, in directories of a hundred; returns its upperdir.
+fn make_layer(client: &Client, key: &str, files: usize, size: usize) -> PathBuf {
     let layer = upperdir_of_mounts(&client.prepare(key, "").unwrap());
     for file in 0..files {
         let dir = layer.join((file / 100).to_string());
         if file % 100 == 0 {
             fs::create_dir(&dir).unwrap();
         }
-        fs::write(dir.join(file.to_string()), "").unwrap();
+        fs::write(dir.join(file.to_string()), vec![1; size]).unwrap();
     }
     layer
 }
@@ -54,7 +54,7 @@ fn privileged_the_limit_is_of_all_workers_and_holds_inside_a_layer() {
     let daemon = site.start();
     let client = Client::new(&daemon);
     for key in ["one", "two"] {
-        make_layer(&client, key, 1_500);
+        make_layer(&client, key, 1_500, 0);
     }
     let trash = site.root().join("trash");
     let all = count_below(&site.root().join("l"));
@@ -87,7 +87,7 @@ fn privileged_a_slow_deletion_holds_up_no_stop_and_is_taken_up_again() {
     let site = Site::with_settings(&reclaim_settings("max_per_second = 1\ncleanup_wait = \"0s\""));
     let daemon = site.start();
     let client = Client::new(&daemon);
-    let layer = make_layer(&client, "large", 1_000);
+    let layer = make_layer(&client, "large", 1_000, 0);
     client.remove("large").unwrap();
     let in_trash = site.root().join("trash").join(layer.parent().unwrap().file_name().unwrap());
     let all = count_below(&in_trash);
@@ -112,12 +112,11 @@ fn privileged_the_limit_is_lifted_while_there_is_no_room() {
         let site = Site::with_settings(&settings).with_root(&filesystem.path().join("pool"));
         let daemon = site.start();
         let client = Client::new(&daemon);
-        let layer = make_layer(&client, "large", 1_000);
-        fs::write(layer.join("content"), vec![1; 48 << 20]).unwrap();
+        make_layer(&client, "large", 1_000, 48 << 10);
         let _filler = filesystem.fill_but(16 << 20);
         assert_eq!(client.prepare("refused", "").unwrap_err().code(), Code::ResourceExhausted);
         client.remove("large").unwrap();
-        // A thousand files, at one a second.
+        // That is a third of the files, at one a second.
         wait_for("room", LIMIT, || client.prepare("new", "").is_ok());
     });
 }
@@ -142,7 +141,7 @@ impl Busy {
         let elsewhere = site.dir().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         fs::write(elsewhere.join("file"), "somebody's").unwrap();
-        let layer = make_layer(&client, "busy", 10);
+        let layer = make_layer(&client, "busy", 10, 0);
         std::os::unix::fs::symlink(&elsewhere, layer.join("link")).unwrap();
         fs::create_dir(layer.join("mnt")).unwrap();
         bind(&elsewhere, &layer.join("mnt"));
@@ -245,7 +244,7 @@ fn privileged_a_layer_that_is_a_mount_itself_is_told_of() {
         let site = Site::with_settings(UPPERDIR_SETTING);
         let daemon = site.start();
         let client = Client::new(&daemon);
-        let layer = make_layer(&client, "busy", 1).parent().unwrap().to_owned();
+        let layer = make_layer(&client, "busy", 1, 0).parent().unwrap().to_owned();
         bind(&layer, &layer);
         client.remove("busy").unwrap();
         client.cleanup().unwrap();
