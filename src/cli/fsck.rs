@@ -61,13 +61,14 @@ fn print_json(report: &FsckResponse) {
         "{:#}",
         json!({
             "snapshots": report.snapshots, "layers": report.layers, "directories": report.directories,
-            "problems": problems,
+            "leases": report.leases, "problems": problems,
         })
     );
 }
 
 fn print_text(report: &FsckResponse) {
-    println!("checked {} snapshots, {} layers, {} directories", report.snapshots, report.layers, report.directories);
+    let FsckResponse { snapshots, layers, directories, leases, .. } = report;
+    println!("checked {snapshots} snapshots, {layers} layers, {directories} directories, {leases} leases");
     for problem in &report.problems {
         let repair = if problem.repair.is_empty() { String::new() } else { format!(" -> {}", problem.repair) };
         println!("{}: {}{repair}", problem.kind, problem.what);

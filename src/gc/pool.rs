@@ -85,14 +85,16 @@ impl Collectible {
 impl Failure {
     fn of(err: &Error) -> Failure {
         match err {
-            Error::Corrupt(problem) => Failure {
-                text: format!(
-                    "{problem}. What it holds is not known, so nothing more is collected until `leasehold fsck --repair` \
-                     has put it right"
-                ),
-                is_damage: true,
-            },
+            Error::Corrupt(problem) => Failure { text: advice(problem), is_damage: true },
             _ => Failure { text: format!("a collection failed: {}", Chain(err)), is_damage: false },
         }
     }
+}
+
+/// Says what to do about a record that cannot be read.
+pub(super) fn advice(problem: &str) -> String {
+    format!(
+        "{problem}. What it holds is not known, so nothing more is collected until `leasehold fsck --repair` has put it \
+         right"
+    )
 }

@@ -58,7 +58,11 @@ impl Admin for AdminService {
         let span = span("Fsck", request.metadata(), "");
         let repair = request.into_inner().repair;
         let report = self.slow.blocking(&self.snapshotter, "Fsck", span, move |snapshotter| snapshotter.fsck(repair));
-        Ok(Response::new(report.await?.into()))
+        let report = report.await?;
+        if repair && !report.problems.is_empty() {
+            self.collectible.wake();
+        }
+        Ok(Response::new(report.into()))
     }
 
     type SnapshotsStream = inventory::SnapshotsStream;
@@ -87,6 +91,12 @@ impl From<FsckReport> for FsckResponse {
                 repair: problem.repair.unwrap_or_default(),
             })
             .collect();
-        FsckResponse { snapshots: report.snapshots, layers: report.layers, directories: report.directories, problems }
+        FsckResponse {
+            snapshots: report.snapshots,
+            layers: report.layers,
+            directories: report.directories,
+            problems,
+            leases: report.leases,
+        }
     }
 }

@@ -33,6 +33,8 @@ impl Metadata {
                 let Some(id) = schema::leases::parse_leased(&prefix, key) else { continue };
                 match self.lease(namespace, &id) {
                     Ok(lease) if !lease.is_expired(now) => holders.push(id),
+                    // Nobody knows when it ends, so it has not.
+                    Err(Error::Corrupt(_)) => holders.push(id),
                     // Expired, or deleted while its members are still being removed.
                     Ok(_) | Err(Error::NotFound(_)) => {}
                     Err(err) => return Err(err),

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::damaged::named;
 use super::record::Lease;
 use super::{Consistent, Metadata, Transaction, schema};
 use crate::store::{Column, Entry};
@@ -40,7 +41,7 @@ impl Consistent<'_> {
         mut visit: impl FnMut(Member) -> Result<()>,
     ) -> Result<()> {
         self.txn.scan(Column::Members, &schema::leases::members_of(namespace, id), |key, _| {
-            visit(schema::leases::parse_member(key)?.2)
+            visit(named(Column::Members, key, schema::leases::parse_member(key))?.2)
         })
     }
 
@@ -51,7 +52,7 @@ impl Consistent<'_> {
     /// Those of `visit`, and of the store.
     pub fn each_member(&self, mut visit: impl FnMut(Namespace, LeaseId, Member) -> Result<()>) -> Result<()> {
         self.txn.scan(Column::Members, &[], |key, _| {
-            let (namespace, id, member) = schema::leases::parse_member(key)?;
+            let (namespace, id, member) = named(Column::Members, key, schema::leases::parse_member(key))?;
             visit(namespace, id, member)
         })
     }
@@ -137,7 +138,7 @@ impl Transaction<'_> {
     }
 }
 
-/// Looks through the leases on a resource, a page at a time.
+/// Looks through the leases on a resource, a page at a time. One that cannot be read has not ended.
 fn first_unexpired(
     namespace: &Namespace,
     kind: &MemberKind,
@@ -156,6 +157,11 @@ fn first_unexpired(
                 Ok(lease) if !lease.is_expired(now) => return Ok(Some(id)),
                 // Expired, or deleted while its members are still being removed.
                 Ok(_) | Err(Error::NotFound(_)) => {}
+                // Nobody knows when it ends, so it has not.
+                Err(err @ Error::Corrupt(_)) => {
+                    tracing::error!(error = %err, "a lease that cannot be read holds what it names; see leasehold fsck");
+                    return Ok(Some(id));
+                }
                 Err(err) => return Err(err),
             }
         }

@@ -30,9 +30,12 @@
 //! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 
 mod allocate;
+mod check;
 mod collectible;
 mod commit;
 mod create;
+mod damaged;
+mod expiry;
 mod holders;
 mod journal;
 mod leases;
@@ -52,11 +55,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use allocate::Numbers;
+pub use check::{LeaseCheck, LeaseFault};
 pub use collectible::{ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
+pub use damaged::DamagedRecord;
+pub use expiry::{Due, DueState};
 pub use journal::{Touched, Watch};
-pub use leases::{Deletion, Due, LeasePage};
+pub use leases::{Deletion, LeasePage};
 pub use migrate::SCHEMA_VERSION;
 pub use read::{Consistent, Page, Totals};
 pub use record::{Borrowed, Kind, LabelPairs, Layer, Lease, Retained, Snapshot, Usage};

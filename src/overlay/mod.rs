@@ -13,6 +13,7 @@ mod idmap;
 mod layers;
 mod layout;
 mod look;
+mod lost;
 mod mounts;
 mod probe;
 mod remove;
