@@ -38,6 +38,7 @@ mod plan;
 mod pool;
 mod report;
 mod resource;
+mod retainers;
 mod schedule;
 mod trace;
 mod why;

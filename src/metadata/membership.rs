@@ -44,18 +44,6 @@ impl Consistent<'_> {
             visit(named(Column::Members, key, schema::leases::parse_member(key))?.2)
         })
     }
-
-    /// Calls `visit` with everything that any lease names, lease by lease. Those whose deletion is not finished are
-    /// included; [`each_lease`](Self::each_lease) does not know them.
-    ///
-    /// # Errors
-    /// Those of `visit`, and of the store.
-    pub fn each_member(&self, mut visit: impl FnMut(Namespace, LeaseId, Member) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Members, &[], |key, _| {
-            let (namespace, id, member) = named(Column::Members, key, schema::leases::parse_member(key))?;
-            visit(namespace, id, member)
-        })
-    }
 }
 
 impl Transaction<'_> {
