@@ -1,7 +1,8 @@
 //! Collections of a real store in which everything is held: how long, how much memory, and what a writer feels of it.
 //!
 //! Each image has a chain of snapshots, a container's snapshot, and a lease that names both ends. A resource is a lease or a
-//! snapshot. Writers sync their records, as in service. The sizes can be given in `LEASEHOLD_BENCH_SIZES`.
+//! snapshot. Writers sync their records, as in service. The sizes can be given in `LEASEHOLD_BENCH_SIZES`. Where
+//! `LEASEHOLD_TOOLS` has `refcollect`, containerd's own collector follows with the same objects, on the same file system.
 
 use std::fs;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ fn pool(resources: usize) -> Pool {
         mounts: MountOptions::default(),
         upperdir_label: false,
         sync_layers_on_commit: false,
+        waiting_for_space: 0,
+        retention: None,
         min_free: 0,
         reclaim_workers: 1,
         cleanup_wait: Duration::ZERO,
@@ -136,6 +139,27 @@ fn processor_time() -> Duration {
     Duration::from_nanos(times.split(' ').next().unwrap().parse().unwrap())
 }
 
+/// What containerd's own collector takes for a resource, in nanoseconds, and how long its writers wait meanwhile.
+fn measure_reference(resources: usize, ours: f64) {
+    let Some(tools) = std::env::var_os("LEASEHOLD_TOOLS") else { return };
+    let program = std::path::Path::new(&tools).join("bin/refcollect");
+    let output = std::process::Command::new(&program).args(["-resources", &resources.to_string()]).output().unwrap();
+    assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figure = |name: &str| report[name].as_f64().unwrap();
+    let micros = |name: &str| Duration::from_secs_f64(figure(name) / 1e6);
+    let each = figure("nanos_each");
+    println!(
+        "{resources} resources, containerd: {each:.0} ns each, {:.1} times as many; Prepare idle p50 {:.2?}, p99 {:.2?}; \
+         during back-to-back collections p50 {:.2?}, p99 {:.2?}",
+        each / ours,
+        micros("idle_p50"),
+        micros("idle_p99"),
+        micros("collecting_p50"),
+        micros("collecting_p99"),
+    );
+}
+
 fn measure(resources: usize) {
     let pool = pool(resources);
     let collector = Collector::start(pool.collectible.clone(), Schedule::default()).unwrap();
@@ -151,10 +175,10 @@ fn measure(resources: usize) {
     let total = |run: &leasehold::gc::Collected| run.statistics.read + run.statistics.mark + run.statistics.sweep;
     runs.sort_unstable_by_key(total);
     let (median, all) = (&runs[ROUNDS / 2].statistics, total(&runs[ROUNDS / 2]));
+    let each = all.as_nanos() as f64 / resources as f64;
     println!(
-        "{resources} resources: {:.0} ns each ({all:?}: read {:?}, mark {:?}, sweep {:?}), {:.0} ns of processor time; \
+        "{resources} resources: {each:.0} ns each ({all:?}: read {:?}, mark {:?}, sweep {:?}), {:.0} ns of processor time; \
          {memory:.0} MB more at most",
-        all.as_nanos() as f64 / resources as f64,
         median.read,
         median.mark,
         median.sweep,
@@ -176,6 +200,8 @@ fn measure(resources: usize) {
     println!("{resources} resources: Prepare idle {}; during back-to-back collections {}", show(&idle), show(&busy));
     collector.stop();
     pool.snapshotter.stop();
+    drop(pool);
+    measure_reference(resources, each);
 }
 
 fn main() {

@@ -1,4 +1,5 @@
-//! Records: prepare, commit, stat, list and remove, with 1,000 to 100,000 snapshots present.
+//! Records: prepare, commit, stat, list and remove, with 1,000 to 100,000 snapshots present; and removals that are
+//! retained.
 //!
 //! Without syncs, because a disk's speed would hide everything else; `synced` is one transaction with its sync.
 
@@ -6,7 +7,7 @@ use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
+use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata, Retention};
 use leasehold::store::Durability;
 use leasehold::types::{Labels, MemberKind, Scope, SnapshotKey};
 
@@ -69,10 +70,23 @@ impl Pool {
         txn.commit().unwrap();
     }
 
-    fn remove(&self, key: &SnapshotKey) {
+    fn remove(&self, key: &SnapshotKey, retention: Option<&Retention>) {
         let mut txn = self.metadata.write(SystemTime::now()).unwrap();
-        txn.remove(&MemberKind::Snapshots("leasehold".into()), key).unwrap();
+        txn.remove(&MemberKind::Snapshots("leasehold".into()), key, retention).unwrap();
         txn.commit().unwrap();
+    }
+
+    /// Makes a chain of so many snapshots and returns its top.
+    fn chain(&self, depth: u64) -> SnapshotKey {
+        (0..depth).fold(key("name", 0), |parent, _| self.committed(parent))
+    }
+
+    /// Commits one on a parent.
+    fn committed(&self, parent: SnapshotKey) -> SnapshotKey {
+        let number = self.number();
+        self.create("extract", number, Some(parent));
+        self.commit(number);
+        key("name", number)
     }
 
     /// Prepares one and returns its number.
@@ -95,7 +109,7 @@ fn operations(c: &mut Criterion) {
         group.bench_function(id("remove"), |b| {
             b.iter_batched(
                 || key("extract", pool.prepared()),
-                |snapshot| pool.remove(&snapshot),
+                |snapshot| pool.remove(&snapshot, None),
                 BatchSize::SmallInput,
             );
         });
@@ -116,6 +130,26 @@ fn operations(c: &mut Criterion) {
     }
 }
 
+/// What a removal costs that is retained, on top of one that is not: for the top of an image, by its layers.
+fn removals(c: &mut Criterion) {
+    let day = Retention::new(Duration::from_secs(86_400));
+    for depth in [1, 16, 64] {
+        let pool = Pool::new(Durability::Written, 10);
+        let parent = pool.chain(depth - 1);
+        let mut group = c.benchmark_group("metadata");
+        for (name, retention) in [("remove top", None), ("remove top, retained", day.as_ref())] {
+            group.bench_function(BenchmarkId::new(name, depth), |b| {
+                b.iter_batched(
+                    || pool.committed(parent.clone()),
+                    |snapshot| pool.remove(&snapshot, retention),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
+        group.finish();
+    }
+}
+
 fn synced(c: &mut Criterion) {
     let pool = Pool::new(Durability::Synced, 0);
     c.bench_function("metadata/prepare, synced", |b| b.iter(|| pool.prepared()));
@@ -125,5 +159,5 @@ fn settings() -> Criterion {
     Criterion::default().sample_size(30).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3))
 }
 
-criterion_group! { name = benches; config = settings(); targets = operations, synced }
+criterion_group! { name = benches; config = settings(); targets = operations, removals, synced }
 criterion_main!(benches);

@@ -4,6 +4,8 @@
 //! systemd that the daemon is ready. Shutdown: take no new request, finish those under way within the grace period,
 //! stop the background, sync, give the lock back. A kill at any moment is covered by recovery.
 
+mod allocator;
+
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::gc::{Collectible, Collector, Schedule};
+use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
 use crate::grpc::{Listener, Servers};
 use crate::leases::Leases;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Retention};
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
 use crate::pool::PoolLock;
 use crate::snapshotter::{Settings, Snapshotter};
@@ -87,6 +89,7 @@ impl App {
     /// # Errors
     /// As for [`OpenPool::open`].
     pub fn build(config: Config) -> Result<App> {
+        allocator::share_arenas();
         let OpenPool { metadata, layout, dirs, host, lock } = OpenPool::open(&config)?;
         let settings = settings(&config, &host);
         tracing::info!(
@@ -97,7 +100,7 @@ impl App {
         );
         let (snapshotter, report) = Snapshotter::start(metadata, layout, dirs, settings)?;
         report.log();
-        return_free_memory();
+        allocator::return_free();
         let leases = Leases::new(snapshotter.metadata().clone(), Arc::default());
         let (snapshotter, leases) = (Arc::new(snapshotter), Arc::new(leases));
         let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone()));
@@ -117,9 +120,11 @@ impl App {
             .build()
             .map_err(|err| Error::Pool(format!("the runtime cannot be started: {err}")))?;
         let collector = Collector::start(self.collectible.clone(), schedule(&self.config))?;
+        let evictor = Evictor::start(self.collectible.clone(), eviction_limits(&self.config))?;
         let result = runtime.block_on(self.serve());
         // What did not end within the grace period gets a last second; recovery covers the rest.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        evictor.stop();
         collector.stop();
         self.snapshotter.stop();
         tracing::info!("stopped");
@@ -189,16 +194,6 @@ impl App {
     }
 }
 
-/// Gives back what opening and recovering needed for a moment; the allocator would keep it for later.
-#[expect(unsafe_code, reason = "the C library has no other call for it")]
-fn return_free_memory() {
-    // SAFETY: releases only memory that nothing uses; may be called at any time, from any thread.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        nix::libc::malloc_trim(0);
-    }
-}
-
 /// How many threads decode and encode. Few, because the work is done on the blocking pool: each further thread mostly
 /// wakes up others.
 fn edge_threads() -> usize {
@@ -235,10 +230,16 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         upperdir_label: config.snapshotter.upperdir_label,
         sync_layers_on_commit: config.durability.sync_layers_on_commit,
         min_free: config.limits.min_free,
+        waiting_for_space: config.limits.max_concurrent_requests / 4,
+        retention: Retention::new(config.retention.after_remove),
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,
         cleanup_wait: config.reclaim.cleanup_wait,
     }
+}
+
+fn eviction_limits(config: &Config) -> EvictionLimits {
+    EvictionLimits { max_bytes: config.retention.max_bytes, min_free: config.retention.min_free }
 }
 
 fn schedule(config: &Config) -> Schedule {

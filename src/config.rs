@@ -34,6 +34,8 @@ pub struct Config {
     pub reclaim: Reclaim,
     /// When what nothing holds is collected.
     pub gc: Gc,
+    /// What the daemon itself keeps of what containerd removes.
+    pub retention: Retention,
     /// What the daemon may use, and what it leaves free.
     pub limits: Limits,
     /// What is logged, and how.
@@ -112,6 +114,17 @@ impl Share {
     }
 }
 
+/// What the daemon itself keeps of what containerd removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How long. Nothing is kept for no time at all.
+    pub after_remove: Duration,
+    /// How much at most, in bytes; the oldest goes first. 0: any amount.
+    pub max_bytes: u64,
+    /// The oldest goes as long as less than this is free. 0: only where requests would be refused.
+    pub min_free: u64,
+}
+
 /// What the daemon may use, and what it leaves free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -174,6 +187,7 @@ impl Default for Config {
                 schedule_delay: Duration::ZERO,
                 startup_delay: Duration::from_millis(100),
             },
+            retention: Retention { after_remove: Duration::ZERO, max_bytes: 0, min_free: 0 },
             limits: Limits { max_concurrent_requests: 32, min_free: 64 << 20 },
             log: Log { level: "info".into(), format: LogFormat::Text },
             metrics: Metrics { listen: None },
@@ -274,6 +288,11 @@ impl Config {
                 schedule_delay: from.read("gc.schedule_delay", default.gc.schedule_delay, value::wait),
                 startup_delay: from.read("gc.startup_delay", default.gc.startup_delay, value::wait),
             },
+            retention: Retention {
+                after_remove: from.read("retention.after_remove", default.retention.after_remove, value::age),
+                max_bytes: from.read("retention.max_bytes", default.retention.max_bytes, value::size),
+                min_free: from.read("retention.min_free", default.retention.min_free, value::size),
+            },
             limits: Limits {
                 max_concurrent_requests: from.read(
                     "limits.max_concurrent_requests",
@@ -294,6 +313,21 @@ impl Config {
         if config.plugin.socket == config.api.socket {
             from.reject("api.socket", "is the path of plugin.socket, too; each socket needs its own");
         }
+        config.check_retention(from);
         config
+    }
+
+    fn check_retention(&self, from: &mut Settings<'_>) {
+        let Retention { after_remove, max_bytes, min_free } = self.retention;
+        for (key, bytes) in [("retention.max_bytes", max_bytes), ("retention.min_free", min_free)] {
+            if after_remove.is_zero() && bytes > 0 {
+                from.reject(key, "has no effect while retention.after_remove is not set: nothing is kept");
+            }
+        }
+        if min_free > 0 && min_free <= self.limits.min_free {
+            let limit = self.limits.min_free;
+            let problem = format!("must be more than limits.min_free ({limit}), below which nothing new is made");
+            from.reject("retention.min_free", problem);
+        }
     }
 }

@@ -9,6 +9,8 @@ mod damage;
 mod leases;
 #[path = "crash/points.rs"]
 mod points;
+#[path = "crash/retention.rs"]
+mod retention;
 #[path = "crash/workload.rs"]
 mod workload;
 
@@ -139,6 +141,27 @@ fn collections() -> &'static BTreeSet<String> {
     })
 }
 
+/// Removes what the daemon keeps for a while, and has it evicted.
+fn evictions() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = retention::template();
+        each_point(|at| {
+            let site = retention::copy(&template);
+            let (answered, outcome) = retention::run(&site, at);
+            retention::check(&site, answered);
+            outcome
+        })
+    })
+}
+
+#[test]
+fn privileged_a_crash_at_every_point_of_an_eviction_loses_nothing_that_is_leased() {
+    if is_root("a_crash_at_every_point_of_an_eviction_loses_nothing_that_is_leased") {
+        evictions();
+    }
+}
+
 #[test]
 fn privileged_a_crash_at_every_point_of_a_collection_keeps_what_is_held() {
     if is_root("a_crash_at_every_point_of_a_collection_keeps_what_is_held") {
@@ -177,8 +200,11 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 #[test]
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
-        let crashed: BTreeSet<String> =
-            [workload(), recovery(), repair(), lease_changes(), collections()].into_iter().flatten().cloned().collect();
+        let crashed: BTreeSet<String> = [workload(), recovery(), repair(), lease_changes(), collections(), evictions()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();
         assert!(missed.is_empty(), "no crash at {missed:?}");
     }

@@ -174,7 +174,7 @@ impl Busy {
         assert!(text.contains("1, of which 1 cannot be deleted yet") && text.contains(reason), "{text}");
         let left: Vec<_> =
             fs::read_dir(self.mounted.parent().unwrap()).unwrap().map(|one| one.unwrap().path()).collect();
-        assert_eq!(left, [self.mounted.clone()]);
+        assert_eq!(left, std::slice::from_ref(&self.mounted));
         assert_eq!(fs::read_to_string(self.elsewhere.join("file")).unwrap(), "somebody's");
         assert_eq!(self.site.fsck(false), Vec::<String>::new());
     }

@@ -65,7 +65,8 @@ fn json(running: bool, info: &InfoResponse) -> Value {
     let pool = running.then(|| {
         json!({
             "id": info.pool, "schema": info.schema, "snapshots": info.snapshots, "layers": info.layers,
-            "trash": info.trash, "free_bytes": info.free_bytes, "busy": info.busy, "busy_layers": busy,
+            "trash": info.trash, "free_bytes": info.free_bytes,
+            "retained_by_policy_bytes": info.retained_by_policy_bytes, "busy": info.busy, "busy_layers": busy,
             "collection_failure": (!info.collection_failure.is_empty()).then_some(&info.collection_failure),
         })
     });
@@ -84,6 +85,7 @@ fn tables(running: bool, info: &InfoResponse) -> String {
         pool.add_row(["snapshots", &format!("about {}", info.snapshots)]);
         pool.add_row(["layers", &format!("about {}", info.layers)]);
         pool.add_row(["trash", &trash(info)]);
+        pool.add_row(["retained by policy", &format!("{} MiB", info.retained_by_policy_bytes >> 20)]);
         pool.add_row(["free", &format!("{} MiB", info.free_bytes >> 20)]);
     }
     let mut host = table();
@@ -147,20 +149,22 @@ mod tests {
             layers: 11,
             trash: 5,
             free_bytes: 3 << 30,
+            retained_by_policy_bytes: 7 << 20,
             busy: 1,
             busy_layers: vec![busy],
             collection_failure: "a record is damaged".into(),
         };
         assert_snapshot!(tables(true, &info), @r#"
-        version    1.2.3
-        root       /pool
-        daemon     running
-        pool       id
-        schema     2
-        snapshots  about 12
-        layers     about 11
-        trash      5, of which 1 cannot be deleted yet
-        free       3072 MiB
+        version             1.2.3
+        root                /pool
+        daemon              running
+        pool                id
+        schema              2
+        snapshots           about 12
+        layers              about 11
+        trash               5, of which 1 cannot be deleted yet
+        retained by policy  7 MiB
+        free                3072 MiB
 
         the last collection failed: a record is damaged
 

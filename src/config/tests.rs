@@ -46,6 +46,10 @@ fn every_setting_can_be_set() {
         mutation_threshold = 0
         schedule_delay = "5ms"
         startup_delay = "1s"
+        [retention]
+        after_remove = "7days"
+        max_bytes = "20GiB"
+        min_free = "2GiB"
         [limits]
         max_concurrent_requests = 1_000
         min_free = "1.5GiB"
@@ -76,6 +80,8 @@ fn every_setting_can_be_set() {
     assert_eq!((config.gc.deletion_threshold, config.gc.mutation_threshold), (7, 0));
     assert_eq!(config.gc.schedule_delay, Duration::from_millis(5));
     assert_eq!(config.gc.startup_delay, Duration::from_secs(1));
+    assert_eq!(config.retention.after_remove, Duration::from_secs(7 * 86_400));
+    assert_eq!((config.retention.max_bytes, config.retention.min_free), (20 << 30, 2 << 30));
     assert_eq!(config.limits.max_concurrent_requests, 1000);
     assert_eq!(config.limits.min_free, 3 << 29);
     assert_eq!(config.log.level, "WARN");
@@ -228,6 +234,21 @@ fn values_are_checked() {
     assert_eq!(Config::parse("gc.pause_threshold = 0").unwrap().gc.pause_threshold.as_f64(), 0.0);
     assert_snapshot!(mistake("log.level = 'info,=x=y'"), @r#"log.level: "info,=x=y": invalid filter directive"#);
     assert_snapshot!(mistake("log.level = 1979-05-27"), @"log.level: expected a string, found a date");
+}
+
+#[test]
+fn limits_of_retention_need_something_to_limit() {
+    assert_snapshot!(mistakes("[retention]\nmax_bytes = '1GiB'\nmin_free = '1GiB'"), @"
+    line 2: retention.max_bytes: has no effect while retention.after_remove is not set: nothing is kept
+    line 3: retention.min_free: has no effect while retention.after_remove is not set: nothing is kept
+    ");
+    let with = |settings: &str| format!("[retention]\nafter_remove = '24h'\n{settings}");
+    assert_snapshot!(mistakes(&with("min_free = '64MiB'")), @"line 3: retention.min_free: must be more than limits.min_free (67108864), below which nothing new is made");
+    assert_snapshot!(mistakes(&with("min_free = '1GiB'\n[limits]\nmin_free = '2GiB'")), @"line 3: retention.min_free: must be more than limits.min_free (2147483648), below which nothing new is made");
+    assert_snapshot!(mistakes("retention.after_remove = '8761h'"), @r#"line 1: retention.after_remove: expected a duration up to "8760h" such as "24h" or "7days", found "8761h""#);
+    for settings in ["", "max_bytes = '1GiB'", "min_free = '65MiB'", "min_free = 1\n[limits]\nmin_free = 0"] {
+        assert!(Config::parse(&with(settings)).is_ok(), "{settings}");
+    }
 }
 
 #[test]

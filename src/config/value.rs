@@ -19,6 +19,8 @@ use super::{LogFormat, Share};
 const MAX_SOCKET_PATH: usize = 107;
 /// Longest wait. Whoever waits longer believes that the daemon hangs.
 const MAX_WAIT: Duration = Duration::from_secs(600);
+/// Longest age. What is to stay for longer is better leased by somebody.
+const MAX_AGE: Duration = Duration::from_secs(8760 * 3600);
 /// Largest size: what is above is a typing error.
 const MAX_SIZE: u64 = 1 << 60;
 
@@ -58,9 +60,18 @@ pub(super) fn size(value: &Value<'_>) -> Result<u64> {
 }
 
 pub(super) fn wait(value: &Value<'_>) -> Result<Duration> {
-    let wait = value.as_str().and_then(|text| humantime::parse_duration(text).ok());
-    wait.filter(|wait| *wait <= MAX_WAIT)
-        .ok_or_else(|| expected(r#"a duration up to "10m" such as "10s" or "500ms""#, value))
+    let wait = duration(value).filter(|wait| *wait <= MAX_WAIT);
+    wait.ok_or_else(|| expected(r#"a duration up to "10m" such as "10s" or "500ms""#, value))
+}
+
+/// How long something may get old.
+pub(super) fn age(value: &Value<'_>) -> Result<Duration> {
+    let age = duration(value).filter(|age| *age <= MAX_AGE);
+    age.ok_or_else(|| expected(r#"a duration up to "8760h" such as "24h" or "7days""#, value))
+}
+
+fn duration(value: &Value<'_>) -> Option<Duration> {
+    humantime::parse_duration(value.as_str()?).ok()
 }
 
 pub(super) fn root(value: &Value<'_>) -> Result<PathBuf> {

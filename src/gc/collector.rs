@@ -72,6 +72,8 @@ fn run(pool: &Collectible, schedule: &Schedule) {
             // Before the run ends, because whoever waits for it asks then.
             pool.remember(result)
         };
+        // Leases that ended may have been all that kept something from being evicted.
+        pool.snapshotter().pressure().holds_changed();
         let mut rest = schedule.rest(began.elapsed());
         if let Err(err) = failed {
             tracing::error!(error = %Chain(&err), "a collection failed; it is tried again");

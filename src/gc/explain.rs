@@ -13,7 +13,7 @@ use super::pool::Collectible;
 use super::resource::{Name, Resource, ResourceType, Types};
 use super::retainers::above;
 use super::why::Chain;
-use crate::metadata::{Consistent, RetainedName};
+use crate::metadata::{Consistent, Policy, RetainedName};
 use crate::types::{LayerId, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey};
 use crate::{Error, Result};
 
@@ -164,9 +164,13 @@ impl Collectible {
 
     /// Says of a lease that holds until when it does.
     pub(super) fn lease(&self, namespace: &Namespace, id: &LeaseId) -> Reason {
-        let end = self.leases().get(namespace, id).ok().and_then(|lease| lease.expires_at);
-        let reason = match end {
-            Some(end) => format!("names it, and ends at {}", humantime::format_rfc3339_seconds(end)),
+        let lease = self.leases().get(namespace, id).ok();
+        let earlier = match lease.as_ref().and_then(|lease| lease.policy) {
+            Some(Policy::Retention) => ", or earlier when space runs short (retention)",
+            None => "",
+        };
+        let reason = match lease.and_then(|lease| lease.expires_at) {
+            Some(end) => format!("names it, and ends at {}{earlier}", humantime::format_rfc3339_seconds(end)),
             None => "names it, and never ends".to_owned(),
         };
         Reason { kind: "lease".to_owned(), namespace: namespace.to_string(), name: id.to_string(), reason }

@@ -6,6 +6,9 @@
 //! which makes a [`Graph`] of what refers to what; [`Graph::mark`] gives the [`Marks`], and whoever sweeps asks them. A
 //! [`Barrier`] takes down what writers use meanwhile. [`Graph::why`] tells what keeps a resource.
 //!
+//! The [`Evictor`] is another thread: what only the daemon's own leases hold goes early when space runs short. `stock.rs`
+//! says what of it.
+//!
 //! | type | root | refers to, beside labels | labels that count |
 //! |---|---|---|---|
 //! | lease | until it expires | its members | `gc.expire`, `gc.flat` |
@@ -26,6 +29,7 @@ mod collect;
 mod collector;
 mod condition;
 mod duration;
+mod evictor;
 mod explain;
 mod feed;
 mod graph;
@@ -40,6 +44,7 @@ mod report;
 mod resource;
 mod retainers;
 mod schedule;
+mod stock;
 mod trace;
 mod why;
 
@@ -50,6 +55,7 @@ pub use barrier::{Barrier, Shaded};
 pub use build::Builder;
 pub use collect::Collected;
 pub use collector::Collector;
+pub use evictor::{EvictionLimits, Evictor};
 pub use explain::{Explained, Reason};
 pub use graph::{EdgeKind, Graph, Hold, RootKind};
 pub use intern::HashKey;

@@ -19,7 +19,7 @@ pub use changes::{Changes, Run, Wake};
 pub use members::is_flat;
 
 use crate::metadata::{Deletion, Due, DueState, Lease, Metadata};
-use crate::types::{Adaptor, Filter, Labels, LeaseId, Member, Namespace};
+use crate::types::{Adaptor, Filter, Labels, LeaseId, Member, Namespace, label};
 use crate::{Error, Resource, Result, failpoint};
 
 /// How many records one page reads.
@@ -73,8 +73,14 @@ impl Leases {
     /// Creates a lease. Its end is read from its labels.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`].
+    /// [`Error::AlreadyExists`]; [`Error::Invalid`] for a label that only the daemon's own leases have.
     pub fn create(&self, namespace: &Namespace, id: LeaseId, labels: Labels) -> Result<Info> {
+        if let Some((key, _)) = labels.iter().find(|(key, _)| key.starts_with(label::POLICY)) {
+            return Err(Error::invalid(
+                "label",
+                format!("{key:?} is reserved for leases that the daemon itself makes"),
+            ));
+        }
         let expires_at = expiry::of(namespace, &id, &labels);
         loop {
             let mut txn = self.metadata.write(SystemTime::now())?;

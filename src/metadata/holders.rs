@@ -1,11 +1,13 @@
 //! Which leases hold a resource, for people.
 
+use std::ops::ControlFlow;
 use std::time::SystemTime;
 
+use super::membership::each_lease_on;
 use super::{Metadata, schema};
+use crate::Result;
 use crate::store::Column;
 use crate::types::{LeaseId, MemberKind, Namespace};
-use crate::{Error, Result};
 
 /// How many leases on one resource are read at a time.
 const PAGE: usize = 64;
@@ -26,26 +28,21 @@ impl Metadata {
     ) -> Result<Vec<LeaseId>> {
         let prefix = schema::leases::leases_on(namespace, kind, resource);
         let mut holders = Vec::new();
-        let mut after: Option<Box<[u8]>> = None;
-        while holders.len() < limit {
-            let entries = self.store.page(Column::Leased, &prefix, after.as_deref(), PAGE)?;
-            for (key, _) in &entries {
-                let Some(id) = schema::leases::parse_leased(&prefix, key) else { continue };
-                match self.lease(namespace, &id) {
-                    Ok(lease) if !lease.is_expired(now) => holders.push(id),
-                    // Nobody knows when it ends, so it has not.
-                    Err(Error::Corrupt(_)) => holders.push(id),
-                    // Expired, or deleted while its members are still being removed.
-                    Ok(_) | Err(Error::NotFound(_)) => {}
-                    Err(err) => return Err(err),
+        let page = |prefix: &[u8], after: Option<&[u8]>| self.store.page(Column::Leased, prefix, after, PAGE);
+        each_lease_on(
+            &prefix,
+            page,
+            |id| self.lease(namespace, id),
+            |id, lease| {
+                if holders.len() == limit {
+                    return ControlFlow::Break(());
                 }
-            }
-            match entries.into_iter().next_back() {
-                Some((key, _)) => after = Some(key),
-                None => break,
-            }
-        }
-        holders.truncate(limit);
+                if !lease.is_expired(now) {
+                    holders.push(id);
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
         Ok(holders)
     }
 }

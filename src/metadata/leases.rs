@@ -182,7 +182,7 @@ impl Transaction<'_> {
         }
     }
 
-    fn delete_records(&mut self, namespace: &Namespace, id: &LeaseId, lease: &Lease) {
+    pub(super) fn delete_records(&mut self, namespace: &Namespace, id: &LeaseId, lease: &Lease) {
         self.txn.delete(Column::Leases, schema::leases::lease(namespace, id));
         if let Some(at) = lease.expires_at {
             self.txn.delete(Column::Expiry, schema::leases::expiry(at, namespace, id));

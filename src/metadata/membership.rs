@@ -1,16 +1,18 @@
 //! What leases name, in both directions.
 
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::damaged::named;
 use super::record::Lease;
 use super::{Consistent, Metadata, Transaction, schema};
 use crate::store::{Column, Entry};
-use crate::types::{LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, SnapshotLease};
+use crate::types::{Labels, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, SnapshotLease};
 use crate::{Error, Result};
 
 /// How many leases on one resource are read at a time. Most resources have none or one.
-const LEASES_AT_ONCE: usize = 16;
+pub(super) const LEASES_AT_ONCE: usize = 16;
 
 impl Metadata {
     /// Returns the first unexpired lease of a namespace that names a resource.
@@ -53,6 +55,7 @@ impl Transaction<'_> {
     /// [`Error::NotFound`] for the lease.
     pub fn add_member(&mut self, namespace: &Namespace, id: &LeaseId, member: &Member) -> Result<()> {
         self.live_lease(namespace, id)?;
+        self.metadata.has_members.store(true, Ordering::Relaxed);
         self.txn.put(Column::Members, schema::leases::member(namespace, id, member), Vec::new());
         self.txn.put(Column::Leased, schema::leases::leased(namespace, id, member), Vec::new());
         self.note_member(namespace, member);
@@ -126,7 +129,7 @@ impl Transaction<'_> {
     }
 }
 
-/// Looks through the leases on a resource, a page at a time. One that cannot be read has not ended.
+/// Looks for the first lease on a resource that has not ended.
 fn first_unexpired(
     namespace: &Namespace,
     kind: &MemberKind,
@@ -135,27 +138,51 @@ fn first_unexpired(
     page: impl Fn(&[u8], Option<&[u8]>) -> Result<Vec<Entry>>,
     lease: impl Fn(&LeaseId) -> Result<Lease>,
 ) -> Result<Option<LeaseId>> {
-    let prefix = schema::leases::leases_on(namespace, kind, resource);
+    let mut found = None;
+    each_lease_on(&schema::leases::leases_on(namespace, kind, resource), page, lease, |id, lease| {
+        if lease.is_expired(now) {
+            return ControlFlow::Continue(());
+        }
+        found = Some(id);
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
+}
+
+/// Looks through the leases on a resource, whose keys begin with `prefix`, a page at a time, until `visit` breaks off.
+/// Those that are being deleted are passed over. One that cannot be read is passed as a client's without an end: nobody
+/// knows when it ends, so it has not.
+pub(super) fn each_lease_on(
+    prefix: &[u8],
+    page: impl Fn(&[u8], Option<&[u8]>) -> Result<Vec<Entry>>,
+    lease: impl Fn(&LeaseId) -> Result<Lease>,
+    mut visit: impl FnMut(LeaseId, Lease) -> ControlFlow<()>,
+) -> Result<()> {
     let mut after: Option<Box<[u8]>> = None;
     loop {
-        let entries = page(&prefix, after.as_deref())?;
+        let entries = page(prefix, after.as_deref())?;
         for (key, _) in &entries {
-            let Some(id) = schema::leases::parse_leased(&prefix, key) else { continue };
+            let Some(id) = schema::leases::parse_leased(prefix, key) else { continue };
             match lease(&id) {
-                Ok(lease) if !lease.is_expired(now) => return Ok(Some(id)),
-                // Expired, or deleted while its members are still being removed.
-                Ok(_) | Err(Error::NotFound(_)) => {}
-                // Nobody knows when it ends, so it has not.
+                Ok(lease) => {
+                    if visit(id, lease).is_break() {
+                        return Ok(());
+                    }
+                }
+                // Deleted while its members are still being removed.
+                Err(Error::NotFound(_)) => {}
                 Err(err @ Error::Corrupt(_)) => {
                     tracing::error!(error = %err, "a lease that cannot be read holds what it names; see leasehold fsck");
-                    return Ok(Some(id));
+                    if visit(id, Lease::new(SystemTime::UNIX_EPOCH, Labels::default(), None)).is_break() {
+                        return Ok(());
+                    }
                 }
                 Err(err) => return Err(err),
             }
         }
         match entries.into_iter().next_back() {
             Some((key, _)) => after = Some(key),
-            None => return Ok(None),
+            None => return Ok(()),
         }
     }
 }

@@ -27,6 +27,9 @@
 //! same namespace; every entry of `members` has one in `leased` and a lease; every lease that ends has one in `expiry`;
 //! the namespace of every lease, and of every snapshot of the API socket, is in `namespaces`.
 //!
+//! What the daemon itself leases (`[retention]`) is in leases that say so in their record: one for each namespace and
+//! stretch of time, made by the removals in it. `trash` says what deleting a layer gives back, where that was counted.
+//!
 //! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 
 mod allocate;
@@ -35,6 +38,7 @@ mod collectible;
 mod commit;
 mod create;
 mod damaged;
+mod evict;
 mod expiry;
 mod holders;
 mod journal;
@@ -42,6 +46,7 @@ mod leases;
 mod membership;
 mod migrate;
 mod namespaces;
+mod policy;
 mod read;
 mod record;
 mod remove;
@@ -52,6 +57,7 @@ mod trash;
 mod update;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use allocate::Numbers;
@@ -60,19 +66,21 @@ pub use collectible::{ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
 pub use damaged::DamagedRecord;
+pub use evict::{Evictable, Evictables};
 pub use expiry::{Due, DueState};
 pub use journal::{Touched, Watch};
 pub use leases::{Deletion, LeasePage};
 pub use migrate::SCHEMA_VERSION;
+pub use policy::Retention;
 pub use read::{Consistent, Page, Totals};
-pub use record::{Borrowed, Kind, LabelPairs, Layer, Lease, Retained, Snapshot, Usage};
+pub use record::{Borrowed, Kind, LabelPairs, Layer, Lease, Policy, Retained, Snapshot, Usage};
 pub use remove::Removed;
 pub use retained::RetainedName;
 pub use sweep::{Swept, Unheld};
 pub use update::LabelUpdate;
 
 use crate::Result;
-use crate::store::{Durability, Store, WriteTxn};
+use crate::store::{Column, Durability, Store, WriteTxn};
 use crate::types::LayerId;
 
 /// The records of one pool.
@@ -81,6 +89,8 @@ pub struct Metadata {
     numbers: Numbers,
     pool: String,
     journal: journal::Journal,
+    /// Whether any lease may name anything. Only ever set: see [`Transaction::holder`].
+    has_members: AtomicBool,
 }
 
 /// A change of records. Holds the one write lock, so it does memory work only.
@@ -89,6 +99,8 @@ pub struct Transaction<'m> {
     txn: WriteTxn<'m>,
     metadata: &'m Metadata,
     now: SystemTime,
+    /// Layers that lost their last reference, with what deleting them gives back.
+    freed: Vec<(LayerId, Usage)>,
 }
 
 impl Metadata {
@@ -100,7 +112,8 @@ impl Metadata {
         let store = Store::open(path, durability)?;
         let pool = migrate::migrate(&store)?;
         let numbers = Numbers::load(&store)?;
-        Ok(Metadata { store, numbers, pool, journal: journal::Journal::default() })
+        let has_members = AtomicBool::new(!store.page(Column::Leased, &[], None, 1)?.is_empty());
+        Ok(Metadata { store, numbers, pool, journal: journal::Journal::default(), has_members })
     }
 
     /// Whether there are records in `path`, damaged or not.
@@ -128,7 +141,7 @@ impl Metadata {
     /// # Errors
     /// [`Error::NoSpace`](crate::Error::NoSpace) or [`Error::Suspended`](crate::Error::Suspended) after a failed write.
     pub fn write(&self, now: SystemTime) -> Result<Transaction<'_>> {
-        Ok(Transaction { txn: self.store.write()?, metadata: self, now })
+        Ok(Transaction { txn: self.store.write()?, metadata: self, now, freed: Vec::new() })
     }
 
     /// Makes later syncs cheaper by writing some megabytes of log now. For the background, once after opening.

@@ -148,6 +148,16 @@ impl Consistent<'_> {
     }
 }
 
+impl Consistent<'_> {
+    /// Reads a layer; `None` when there is no such record.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn layer(&self, id: LayerId) -> Result<Option<Layer>> {
+        self.txn.get(Column::Layers, &schema::layer(id))?.as_deref().map(Layer::decode).transpose()
+    }
+}
+
 impl Transaction<'_> {
     /// Reads a snapshot as this transaction left it.
     pub(super) fn snapshot(&self, key: &SnapshotKey) -> Result<Snapshot> {

@@ -9,7 +9,7 @@ mod lease;
 mod retained;
 
 pub use borrowed::{Borrowed, LabelPairs};
-pub use lease::Lease;
+pub use lease::{Lease, Policy};
 pub(super) use lease::{decode_namespace, encode_namespace};
 pub use retained::Retained;
 
@@ -140,25 +140,46 @@ impl Snapshot {
     }
 }
 
+impl Usage {
+    /// Adds up.
+    pub fn plus(self, other: Usage) -> Usage {
+        Usage { size: self.size.saturating_add(other.size), inodes: self.inodes.saturating_add(other.inodes) }
+    }
+
+    /// Takes away; nothing is less than nothing.
+    pub fn minus(self, other: Usage) -> Usage {
+        Usage { size: self.size.saturating_sub(other.size), inodes: self.inodes.saturating_sub(other.inodes) }
+    }
+
+    fn to_record(self) -> proto::Usage {
+        proto::Usage { size: self.size, inodes: self.inodes }
+    }
+
+    fn from_record(record: proto::Usage) -> Usage {
+        Usage { size: record.size, inodes: record.inodes }
+    }
+}
+
 impl Layer {
     pub(super) fn encode(&self) -> Vec<u8> {
-        proto::Layer {
-            references: self.references,
-            usage: self.usage.map(|usage| proto::Usage { size: usage.size, inodes: usage.inodes }),
-        }
-        .encode_to_vec()
+        proto::Layer { references: self.references, usage: self.usage.map(Usage::to_record) }.encode_to_vec()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Layer> {
         let record = proto::Layer::decode(bytes).map_err(|err| malformed("layer", err))?;
-        let usage = record.usage.map(|usage| Usage { size: usage.size, inodes: usage.inodes });
-        Ok(Layer { references: record.references, usage })
+        Ok(Layer { references: record.references, usage: record.usage.map(Usage::from_record) })
     }
 }
 
-/// Encodes a `trash` record.
-pub(super) fn encode_trash(removed_at: SystemTime) -> Vec<u8> {
-    proto::Trash { removed_at: nanos(removed_at) }.encode_to_vec()
+/// Encodes a `trash` record; `usage` is what deleting it gives back.
+pub(super) fn encode_trash(removed_at: SystemTime, usage: Option<Usage>) -> Vec<u8> {
+    proto::Trash { removed_at: nanos(removed_at), usage: usage.map(Usage::to_record) }.encode_to_vec()
+}
+
+/// Reads from a `trash` record what deleting it gives back.
+pub(super) fn decode_trash(bytes: &[u8]) -> Result<Option<Usage>> {
+    let record = proto::Trash::decode(bytes).map_err(|err| malformed("trash", err))?;
+    Ok(record.usage.map(Usage::from_record))
 }
 
 /// Nanoseconds since the epoch; a clock before 1970 or after 2262 is clamped rather than refused.

@@ -2,7 +2,7 @@
 
 use super::read::named;
 use super::record::{Layer, Snapshot, encode_trash};
-use super::{Transaction, schema};
+use super::{Retention, Transaction, schema};
 use crate::store::Column;
 use crate::types::{LayerId, LeaseId, MemberKind, SnapshotKey};
 use crate::{Error, Result};
@@ -14,27 +14,39 @@ pub struct Removed {
     pub trashed: Vec<LayerId>,
     /// The lease because of which the snapshot is retained.
     pub held_by: Option<LeaseId>,
+    /// Whether that is one of the daemon's own.
+    pub by_policy: bool,
 }
 
 impl Transaction<'_> {
-    /// Removes a snapshot. Where a lease holds it, it becomes a retained one; else a layer that loses its last reference
-    /// goes to `trash` in the same transaction. `kind` is how leases name our snapshots.
+    /// Removes a snapshot. Where a lease holds it, or the daemon keeps such a one for a while, it becomes a retained one;
+    /// else a layer that loses its last reference goes to `trash` in the same transaction. `kind` is how leases name our
+    /// snapshots.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::HasChildren`].
-    pub fn remove(&mut self, kind: &MemberKind, key: &SnapshotKey) -> Result<Removed> {
+    pub fn remove(&mut self, kind: &MemberKind, key: &SnapshotKey, retention: Option<&Retention>) -> Result<Removed> {
         let snapshot = self.snapshot(key)?;
         if self.txn.has_prefix(Column::Children, &schema::children_of(snapshot.id))? {
             return Err(Error::HasChildren(named(key)));
         }
-        let (trashed, held_by) = match self.holder(kind, key)? {
+        // Then it is retained, whatever else holds it: its time counts from the removal, also under another lease.
+        let by_policy = match retention {
+            Some(retention) => self.lease_by_policy(retention, kind, key, &snapshot)?,
+            None => None,
+        };
+        let holder = match &by_policy {
+            Some(_) => by_policy.clone(),
+            None => self.holder(kind, key)?,
+        };
+        let (trashed, held_by) = match holder {
             Some((namespace, lease)) => (self.retain(&namespace, key, snapshot)?, Some(lease)),
             None => (self.drop_snapshot(key, &snapshot)?.into_iter().collect(), None),
         };
         for id in &trashed {
             self.trash(*id);
         }
-        Ok(Removed { trashed, held_by })
+        Ok(Removed { trashed, held_by, by_policy: by_policy.is_some() })
     }
 
     /// Removes a snapshot's records; returns its layer when nothing names it any more.
@@ -60,7 +72,8 @@ impl Transaction<'_> {
                 Ok(None)
             }
             // A missing record means that nothing else names the layer either.
-            _ => {
+            layer => {
+                self.freed.extend(layer.and_then(|layer| layer.usage).map(|usage| (id, usage)));
                 self.txn.delete(Column::Layers, schema::layer(id));
                 Ok(Some(id))
             }
@@ -69,6 +82,7 @@ impl Transaction<'_> {
 
     /// Records that the directory of a layer is to be reclaimed.
     pub(super) fn trash(&mut self, id: LayerId) {
-        self.txn.put(Column::Trash, schema::layer(id), encode_trash(self.now));
+        let usage = self.freed.iter().find(|(freed, _)| *freed == id).map(|(_, usage)| *usage);
+        self.txn.put(Column::Trash, schema::layer(id), encode_trash(self.now, usage));
     }
 }

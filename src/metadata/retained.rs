@@ -3,6 +3,7 @@
 //! A retained snapshot is no snapshot any more: it is not listed, has no children, and its key is free. It is one more
 //! reference to its own layer and to those of all its parents, so that these stay when containerd removes the parents.
 
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::damaged::DamagedRecord;
@@ -74,7 +75,10 @@ impl Transaction<'_> {
             Scope::Plugin => key.namespace(),
             Scope::Api(_) => None,
         };
-        let Some(namespace) = namespace else { return Ok(None) };
+        // Containerd waits for every removal, and most pools have no lease. Once there was one, it is looked for until the
+        // next start; what was rolled back or lost meanwhile costs no more than that.
+        let may_be_leased = self.metadata.has_members.load(Ordering::Relaxed);
+        let Some(namespace) = namespace.filter(|_| may_be_leased) else { return Ok(None) };
         let lease = self.held_by(&namespace, kind, key.client_key(), self.now)?;
         Ok(lease.map(|lease| (namespace, lease)))
     }

@@ -48,7 +48,7 @@ fn commit(metadata: &Metadata, name: &str, from: &str, parent: &str) -> Result<S
 
 fn remove(metadata: &Metadata, name: &str) -> Result<Removed> {
     let mut txn = metadata.write(at(3))?;
-    let removed = txn.remove(&MemberKind::Snapshots("leasehold".into()), &key(name))?;
+    let removed = txn.remove(&MemberKind::Snapshots("leasehold".into()), &key(name), None)?;
     txn.commit()?;
     Ok(removed)
 }
@@ -176,6 +176,7 @@ fn a_newer_schema_is_refused_with_what_to_do() {
 }
 
 mod leases;
+mod policy;
 mod repairs;
 mod sweep;
 

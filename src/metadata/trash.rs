@@ -45,6 +45,7 @@ impl Transaction<'_> {
         let usage = self.layer(id)?.and_then(|layer| layer.usage);
         if references == 0 {
             self.txn.delete(Column::Layers, schema::layer(id));
+            self.freed.extend(usage.map(|usage| (id, usage)));
             self.trash(id);
         } else {
             self.txn.put(Column::Layers, schema::layer(id), Layer { references, usage }.encode());

@@ -33,4 +33,4 @@ pub use mounts::{Mount, MountOptions, MountPlan, mounts};
 pub use probe::{HostFeatures, observe, probe};
 pub use remove::{RemoveStats, remove_tree, remove_tree_while};
 pub use stage::{Attributes, LayerKind, PendingLayer};
-pub use usage::{Usage, disk_usage, free_bytes};
+pub use usage::{FreeSpace, Usage, disk_usage, free_bytes};

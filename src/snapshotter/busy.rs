@@ -100,6 +100,11 @@ impl BusyLayers {
         self.layers.len()
     }
 
+    /// Returns all of them.
+    pub fn layers(&self) -> impl Iterator<Item = LayerId> {
+        self.layers.keys().copied()
+    }
+
     /// Returns how many are not being tried.
     pub fn waiting(&self) -> usize {
         self.due.len()

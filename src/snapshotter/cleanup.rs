@@ -1,6 +1,6 @@
 //! The reclaimer: deletes the directories of trash in a bounded pool of threads.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -125,6 +125,12 @@ impl Reclaimer {
     pub fn len(&self) -> usize {
         let state = self.shared.lock();
         state.pending.len() + state.busy.waiting()
+    }
+
+    /// Returns those layers in trash that give nothing back for now: deleted already, or busy.
+    pub fn settled(&self) -> HashSet<LayerId> {
+        let state = self.shared.lock();
+        state.busy.layers().chain(state.deleted.iter().copied()).collect()
     }
 
     /// Returns how many layers are busy, and up to `limit` of them.

@@ -21,7 +21,7 @@ impl Snapshotter {
             overlay::sync_file_system(Path::new(&self.layout().upperdir(layer)))?;
         }
         failpoint::hit("commit: before the record");
-        let mut txn = self.metadata.write(self.now())?;
+        let mut txn = self.note_no_space(self.metadata.write(self.now()))?;
         let (name, lease) = (commit.name.clone(), commit.lease.clone());
         let committed = match txn.commit_active(commit) {
             Err(Error::AlreadyExists(resource)) => {
@@ -31,7 +31,7 @@ impl Snapshotter {
             }
             result => result?,
         };
-        txn.commit()?;
+        self.note_no_space(txn.commit())?;
         failpoint::hit("commit: record written");
         if let Some(layer) = committed.layer {
             self.counting.enqueue(layer);

@@ -7,7 +7,6 @@ use crate::types::{Labels, LayerId, Scope, SnapshotKey, SnapshotLease, label};
 use crate::{Error, Result};
 
 use super::Snapshotter;
-use super::space::shortage;
 use super::unclear::UnclearLayer;
 
 /// What a client wants prepared.
@@ -26,7 +25,7 @@ impl Snapshotter {
                 self.lease_existing(create.names()?, create.lease.as_ref())?;
                 Err(Error::AlreadyExists(resource))
             }
-            result => result,
+            result => self.note_no_space(result),
         }
     }
 
@@ -87,12 +86,6 @@ impl Snapshotter {
         let snapshot = txn.create(create, layer)?;
         txn.commit()?;
         Ok(snapshot)
-    }
-
-    fn require_free_space(&self) -> Result<()> {
-        let Some(shortage) = shortage(&self.dirs, self.settings.min_free)? else { return Ok(()) };
-        let what = format!("{}: {shortage}", self.layout().root().display());
-        Err(Error::NoSpace { what, source: None })
     }
 }
 

@@ -11,16 +11,18 @@ mod cleanup;
 mod commit;
 mod counting;
 mod create;
+mod eviction;
 mod fsck;
 mod holds;
 mod inventory;
 mod list;
 mod mounts;
 mod pace;
+mod pressure;
 mod recover;
 mod remove;
 mod repair;
-mod space;
+mod room;
 mod stat;
 mod sweep;
 mod unclear;
@@ -33,15 +35,18 @@ use std::time::{Duration, SystemTime};
 pub use accounts::{Accounts, LeaseAccount, NamespaceAccount, Share};
 pub use busy::BusyLayer;
 pub use create::Create;
+pub use eviction::OnItsWay;
 pub use fsck::{FsckReport, Problem, ProblemKind};
 pub use inventory::{Entry, Inventory};
 pub use list::List;
+pub use pressure::{Look, Pressure, Wake};
 pub use recover::RecoveryReport;
 pub use repair::fsck_offline;
+pub use room::MIN_FREE_INODES;
 pub use stat::{Info, SnapshotUsage};
 pub use sweep::SweepReport;
 
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Retention};
 use crate::overlay::{LayerDirs, Layout, MountOptions};
 use crate::types::{LayerId, MemberKind};
 use crate::{Error, Result};
@@ -65,6 +70,10 @@ pub struct Settings {
     pub sync_layers_on_commit: bool,
     /// Prepare and View are refused below this many free bytes.
     pub min_free: u64,
+    /// How many requests may wait for space at a time.
+    pub waiting_for_space: usize,
+    /// How long what containerd removes is kept; `None` for not at all.
+    pub retention: Option<Retention>,
     /// How many layers are reclaimed at a time.
     pub reclaim_workers: usize,
     /// How many files and directories are deleted a second, by all together; 0 for as many as can be.
@@ -86,6 +95,7 @@ pub struct Snapshotter {
     unclear: Unclear,
     reclaimer: Reclaimer,
     counting: Counting,
+    pressure: Pressure,
     /// What runs once after the start.
     afterwards: Background,
 }
@@ -130,6 +140,7 @@ impl Snapshotter {
                 unclear,
                 reclaimer,
                 counting,
+                pressure: Pressure::default(),
                 afterwards,
             },
             report,
@@ -139,6 +150,7 @@ impl Snapshotter {
     /// Has calls that only wait for the background answer at once, those to come included.
     pub fn release_waiting(&self) {
         self.reclaimer.release();
+        self.pressure.detach();
     }
 
     /// Stops the background work; a layer that is being reclaimed is left for the next start.
@@ -204,7 +216,7 @@ impl Snapshotter {
 fn pace(dirs: &Arc<LayerDirs>, settings: &Settings) -> Pace {
     let (dirs, min_free) = (dirs.clone(), settings.min_free);
     // Not knowing is no reason to hurry.
-    Pace::new(settings.reclaim_per_second, move || space::shortage(&dirs, min_free).is_ok_and(|found| found.is_some()))
+    Pace::new(settings.reclaim_per_second, move || room::shortage(&dirs, min_free).is_ok_and(|found| found.is_some()))
 }
 
 /// Layers between the making of their directory and the commit of their record.

@@ -20,17 +20,20 @@ impl Snapshotter {
     /// # Errors
     /// As for [`remove`](Self::remove).
     pub fn remove_from(&self, key: &SnapshotKey, lease: Option<&SnapshotLease>) -> Result<()> {
-        let mut txn = self.metadata.write(self.now())?;
-        let removed = txn.remove(&self.member_kind, key)?;
+        let mut txn = self.note_no_space(self.metadata.write(self.now()))?;
+        let removed = txn.remove(&self.member_kind, key, self.settings.retention.as_ref())?;
         txn.unlease_snapshot(key, lease)?;
         failpoint::hit("remove: before the record");
-        if let Err(err) = txn.commit() {
+        if let Err(err) = self.note_no_space(txn.commit()) {
             self.note_unclear(&removed.trashed);
             return Err(err);
         }
         failpoint::hit("remove: record written");
         if let Some(lease) = removed.held_by {
             tracing::info!(held_by = %lease, "a removed snapshot is retained");
+        }
+        if removed.by_policy {
+            self.pressure.retained();
         }
         self.reclaim(&removed.trashed);
         Ok(())

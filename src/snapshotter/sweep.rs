@@ -99,7 +99,7 @@ impl Snapshotter {
     }
 
     /// Makes removals durable, and has the layers deleted.
-    fn flush(&self, trashed: &mut Vec<LayerId>) -> Result<()> {
+    pub(super) fn flush(&self, trashed: &mut Vec<LayerId>) -> Result<()> {
         if trashed.is_empty() {
             return Ok(());
         }

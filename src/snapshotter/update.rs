@@ -12,9 +12,9 @@ impl Snapshotter {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
     pub fn update(&self, key: SnapshotKey, update: LabelUpdate) -> Result<Info> {
-        let mut txn = self.metadata.write(self.now())?;
+        let mut txn = self.note_no_space(self.metadata.write(self.now()))?;
         let snapshot = txn.update(&key, update)?;
-        txn.commit()?;
+        self.note_no_space(txn.commit())?;
         Ok(self.info(key, snapshot))
     }
 }

@@ -50,6 +50,12 @@ impl Site {
         self
     }
 
+    /// Changes the settings of daemons that are started from now on.
+    pub fn set_settings(mut self, settings: &str) -> Site {
+        self.settings = settings.to_owned();
+        self
+    }
+
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }

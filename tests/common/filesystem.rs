@@ -7,6 +7,7 @@ use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{FallocateFlags, fallocate};
 use tempfile::TempDir;
 
 use super::is_root;
@@ -115,15 +116,11 @@ impl FileSystem {
         filler
     }
 
-    /// Takes all but about `left` bytes of free space.
+    /// Takes all but about `left` bytes of free space, faster than anybody looks.
     pub fn fill_but(&self, left: u64) -> Filler {
         let filler = Filler(self.path.join("filler"));
-        let mut file = File::create(&filler.0).unwrap();
-        let chunk = vec![1; 64 << 10];
-        while free_bytes(&self.path) > left {
-            file.write_all(&chunk).unwrap();
-            file.sync_all().unwrap();
-        }
+        let file = File::create(&filler.0).unwrap();
+        fallocate(&file, FallocateFlags::empty(), 0, free_bytes(&self.path) - left).unwrap();
         filler
     }
 
@@ -169,7 +166,8 @@ impl Drop for Filler {
     }
 }
 
-fn free_bytes(path: &Path) -> u64 {
+/// Returns what an ordinary user could still write.
+pub fn free_bytes(path: &Path) -> u64 {
     let stat = rustix::fs::statvfs(path).unwrap();
     stat.f_bavail * stat.f_frsize
 }

@@ -16,6 +16,7 @@ pub mod leases;
 mod leftovers;
 pub mod metrics;
 pub mod node;
+pub mod pool;
 pub mod random;
 pub mod reconnect;
 pub mod registry;

@@ -25,8 +25,13 @@ pub struct Node {
 impl Node {
     /// Starts everything and waits until it serves.
     pub fn start(release: Release, unpack: Unpack) -> Node {
+        Node::start_with(release, unpack, "")
+    }
+
+    /// Like [`start`](Self::start), with more settings of leasehold, as TOML sections.
+    pub fn start_with(release: Release, unpack: Unpack, settings: &str) -> Node {
         let registry = Registry::start();
-        let site = Site::new();
+        let site = Site::with_settings(settings);
         let daemon = site.start();
         let containerd = Containerd::start(release, &stanzas(&site, release, unpack));
         Node { containerd, daemon: Some(daemon), site, registry }

@@ -53,7 +53,8 @@ pub fn pool_with_leftovers(site: Site) -> Template {
     assert!(daemon.stop().success());
     leave_garbage(site.root());
     change(site.root(), |txn| {
-        txn.remove(&MemberKind::Snapshots("leasehold".into()), &SnapshotKey::parse("removed").unwrap()).unwrap();
+        let kind = MemberKind::Snapshots("leasehold".into());
+        txn.remove(&kind, &SnapshotKey::parse("removed").unwrap(), None).unwrap();
     });
     history.state.remove("removed");
     Template { site, history }

@@ -2,7 +2,7 @@
 # Builds the Go side of the tests into the directory given as the first argument:
 #
 #   containerd-2.3/   containerd, containerd-shim-runc-v2, ctr
-#   bin/              nerdctl, clientpull, refsnapshotter, snapbench, treediff, testimage, snapsuite.test
+#   bin/              nerdctl, clientpull, refcollect, refsnapshotter, snapbench, treediff, testimage, snapsuite.test
 #
 # Versions come from go.mod alone. A group whose sources have not changed since its last build is skipped.
 set -euo pipefail
@@ -62,7 +62,7 @@ if ! up_to_date nerdctl "$hash" bin/nerdctl; then
 fi
 
 hash=$(hash_of go.mod go.sum cmd snapsuite)
-if ! up_to_date tests "$hash" bin/{clientpull,refsnapshotter,snapbench,treediff,testimage,snapsuite.test}; then
+if ! up_to_date tests "$hash" bin/{clientpull,refcollect,refsnapshotter,snapbench,treediff,testimage,snapsuite.test}; then
 	echo "building the test programs"
 	go build -ldflags "$ldflags" -o "$out/bin/" ./cmd/...
 	go test -c -ldflags "$ldflags" -o "$out/bin/snapsuite.test" ./snapsuite

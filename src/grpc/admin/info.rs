@@ -27,6 +27,7 @@ pub(super) fn response(
         layers: totals.layers,
         trash: snapshotter.trash_len() as u64,
         free_bytes: snapshotter.free_bytes()?,
+        retained_by_policy_bytes: snapshotter.pressure().kept().size,
         busy: busy as u64,
         busy_layers: busy_layers.into_iter().map(BusyLayer::from).collect(),
         collection_failure: collection_failure.unwrap_or_default(),
