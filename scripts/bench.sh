@@ -3,15 +3,17 @@
 #
 # Both run at the same time, each on a fresh ext4 of its own in a loop file, and take turns: warm-up first, then ROUNDS
 # rounds, whose medians are compared. Both sync their records before each answer, and neither syncs the files of a layer.
+# Then what clients wait for while RECLAIM layers of FILES files are removed and deleted (RECLAIM=0 leaves that out).
 # Afterwards: memory and start-up with many snapshots, and the Criterion benchmarks (CRITERION=0 leaves them out).
 #
-# Run by `make bench`, as root. CLIENTS, PRESENT, UNITS and ROUNDS change what is run.
+# Run by `make bench`, as root. CLIENTS, PRESENT, UNITS, ROUNDS and RECLAIM_CLIENTS change what is run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 : "${CARGO_TARGET_DIR:?run this through make}" "${LEASEHOLD_TOOLS:?run this through make}"
 [[ $EUID -eq 0 ]] || { echo "$0: mounts file systems, so it needs root" >&2; exit 1; }
 
 clients=${CLIENTS:-1 8 64} present=${PRESENT:-100 10000 100000} units=${UNITS:-2000} rounds=${ROUNDS:-5}
+reclaim=${RECLAIM:-2000} files=${FILES:-50} reclaim_clients=${RECLAIM_CLIENTS:-4}
 tools=$LEASEHOLD_TOOLS/bin
 work=$(mktemp -d "${TMPDIR:-/tmp}/lhbench.XXXX")
 declare -A pid=()
@@ -99,4 +101,25 @@ for count in $present; do
 	fi
 	stop
 done
+
+# run_reclaim NAME FILE: one round beside a collection.
+run_reclaim() {
+	"$tools/snapbench" -socket "$work/$1.sock" -clients "$reclaim_clients" -units "$units" -first "$first" \
+		-pid "${pid[$1]}" -phase reclaim -reclaim "$reclaim" -files "$files" >"$2"
+}
+
+if ((reclaim > 0)); then
+	servers=(leasehold reference)
+	for name in "${servers[@]}"; do
+		fresh "$name"
+		"start_$name"
+	done
+	for ((round = 0; round <= rounds; round++)); do
+		for name in "${servers[@]}"; do run_reclaim "$name" "$work/rounds/$name.reclaim.$round"; done
+		# More units than ever run beside a collection.
+		first=$((first + 1000000))
+	done
+	scripts/bench-reclaim-table.py "$work/rounds" "$reclaim" "$files" "$reclaim_clients" "$rounds" "${servers[@]}"
+	stop
+fi
 [[ ${CRITERION:-1} == 0 ]] || cargo bench --locked

@@ -171,12 +171,18 @@ impl App {
     /// Takes the sockets that systemd passed, by their names, and binds the others.
     fn listeners(&self) -> Result<(Listener, Listener)> {
         let mut inherited = inherited_sockets();
-        let mut take = |name: &str, path: &Path, group: Option<&str>| match inherited
-            .iter()
-            .position(|(given, _)| given == name)
-        {
-            Some(index) => Ok(Listener::inherited(inherited.swap_remove(index).1)),
-            None => Listener::bind(path, group.map(group_id).transpose()?),
+        let mut take = |name: &str, path: &Path, group: Option<&str>| {
+            let Some(index) = inherited.iter().position(|(given, _)| given == name) else {
+                return Listener::bind(path, group.map(group_id).transpose()?);
+            };
+            if let Some(group) = group {
+                tracing::warn!(
+                    group,
+                    "{name}.group has no effect on a socket that systemd passed; set SocketGroup= and SocketMode= of \
+                     its unit"
+                );
+            }
+            Ok(Listener::inherited(inherited.swap_remove(index).1))
         };
         let (plugin, api) = (&self.config.plugin, &self.config.api);
         let listeners =
@@ -227,6 +233,7 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         waiting_for_space: config.limits.max_concurrent_requests / 4,
         retention: Retention::new(config.retention.after_remove),
         reclaim_workers: config.reclaim.workers,
+        reclaim_per_second: config.reclaim.max_per_second as u64,
         cleanup_wait: config.reclaim.cleanup_wait,
     }
 }

@@ -82,6 +82,8 @@ pub struct Durability {
 pub struct Reclaim {
     /// How many are deleted at a time.
     pub workers: usize,
+    /// How many files and directories are deleted a second, by all together. 0 for as many as can be.
+    pub max_per_second: usize,
     /// How long Cleanup waits for what was in trash when it was called.
     pub cleanup_wait: Duration,
 }
@@ -177,7 +179,7 @@ impl Default for Config {
                 mount_options: Vec::new(),
             },
             durability: Durability { sync_records: true, sync_layers_on_commit: false },
-            reclaim: Reclaim { workers: 2, cleanup_wait: Duration::from_secs(10) },
+            reclaim: Reclaim { workers: 2, max_per_second: 0, cleanup_wait: Duration::from_secs(10) },
             gc: Gc {
                 pause_threshold: Share(100_000),
                 deletion_threshold: 0,
@@ -264,6 +266,11 @@ impl Config {
             },
             reclaim: Reclaim {
                 workers: from.read("reclaim.workers", default.reclaim.workers, value::number(1..=64)),
+                max_per_second: from.read(
+                    "reclaim.max_per_second",
+                    default.reclaim.max_per_second,
+                    value::number(0..=10_000_000),
+                ),
                 cleanup_wait: from.read("reclaim.cleanup_wait", default.reclaim.cleanup_wait, value::wait),
             },
             gc: Gc {

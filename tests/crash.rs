@@ -97,7 +97,10 @@ fn repair() -> &'static BTreeSet<String> {
             let site = site();
             damage::copy(template.site.root(), site.root());
             let outcome = at.run(site.command().args(["fsck", "--repair"]));
-            site.fsck(true);
+            // While a record cannot be read, some repairs are left to the next.
+            for _ in 0..2 {
+                site.fsck(true);
+            }
             assert_eq!(site.fsck(false), Vec::<String>::new());
             let [one, two] = damage::ON_LOST;
             assert_eq!(damage::set_aside(&site), [damage::WITHOUT_RECORD, one, two].map(String::from).into());

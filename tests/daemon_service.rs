@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::time::Duration;
 
 use common::client::Client;
-use common::daemon::Site;
+use common::daemon::{Daemon, Site};
 use common::metrics::Metrics;
 use leasehold::grpc::proto::containerd::services::snapshots::v1 as api;
 use tonic::Request;
@@ -64,6 +64,22 @@ fn privileged_systemd_is_told_that_it_is_ready_and_alive() {
     assert!(heard.contains("STOPPING=1"), "{heard}");
 }
 
+/// Starts a daemon that is passed a socket, as systemd does it.
+fn spawn_with_socket(site: &Site, name: &str, listener: &UnixListener) -> Daemon {
+    let fd = listener.as_raw_fd();
+    // Passed on; the first passed descriptor is number 3.
+    rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).unwrap();
+    site.spawn(|command| {
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
+        // bash, because other shells redirect single digits only. It knows its process number, and keeps it when it executes the daemon.
+        let daemon = std::mem::replace(command, std::process::Command::new("/bin/bash"));
+        let script = format!("export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&{fd}");
+        command.arg("-c").arg(script).arg(daemon.get_program()).args(daemon.get_args());
+        command.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stderr(std::fs::File::create(site.log()).unwrap());
+    })
+}
+
 #[test]
 fn privileged_sockets_of_systemd_are_taken_over_and_left_in_place() {
     if !common::is_root("socket activation") {
@@ -72,24 +88,30 @@ fn privileged_sockets_of_systemd_are_taken_over_and_left_in_place() {
     let site = Site::new();
     let passed = site.dir().join("passed.sock");
     let listener = UnixListener::bind(&passed).unwrap();
-    let fd = listener.as_raw_fd();
-    // Passed on, as systemd does; the first passed descriptor is number 3.
-    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
-    let daemon = site.spawn(|command| {
-        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "plugin");
-        // bash, because other shells redirect single digits only. It knows its process number, and keeps it when it executes the daemon.
-        let daemon = std::mem::replace(command, std::process::Command::new("/bin/bash"));
-        let script = format!("export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&{fd}");
-        command.arg("-c").arg(script).arg(daemon.get_program()).args(daemon.get_args());
-        command.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.stderr(std::fs::File::create(site.log()).unwrap());
-    });
+    let daemon = spawn_with_socket(&site, "plugin", &listener);
     let client = Client::connect(&passed).unwrap();
     client.prepare("a", "").unwrap();
     assert!(!site.plugin_socket().exists(), "the configured socket is not needed");
     drop(client);
     assert!(daemon.stop().success());
     assert!(passed.exists(), "it belongs to systemd");
+    assert!(!std::fs::read_to_string(site.log()).unwrap().contains("no effect"));
+}
+
+#[test]
+fn privileged_a_group_that_has_no_effect_is_warned_of() {
+    if !common::is_root("socket activation") {
+        return;
+    }
+    // Behind the path of the socket, in the section [api].
+    let site = Site::with_settings("group = 0\n");
+    let passed = site.dir().join("passed.sock");
+    let listener = UnixListener::bind(&passed).unwrap();
+    let daemon = spawn_with_socket(&site, "api", &listener);
+    Client::connect(&passed).unwrap().in_namespace("default").names();
+    assert!(daemon.stop().success());
+    let log = std::fs::read_to_string(site.log()).unwrap();
+    assert_eq!(log.matches("api.group has no effect on a socket that systemd passed").count(), 1, "{log}");
 }
 
 #[test]
@@ -147,14 +169,27 @@ fn privileged_info_and_stanzas_work_with_the_daemon_and_without() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
+    let stanza = |version| {
+        let output = site.command().args(["config", "containerd", "--version", version]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
     assert_eq!(info()["running"], false);
+    assert!(stanza("3").contains("leasehold"));
+    assert!(!site.root().exists(), "asking makes no pool");
+    // Nor does it change one that nobody serves.
+    for dir in ["staging", "trash"] {
+        std::fs::create_dir_all(site.root().join(dir)).unwrap();
+    }
+    let modified = || std::fs::metadata(site.root().join("staging")).unwrap().modified().unwrap();
+    let before = modified();
+    let without = info();
+    let tried = without["host"].as_array().unwrap().iter().filter(|row| row["value"] == "not tried").count();
+    assert_eq!((modified(), std::fs::read_dir(site.root()).unwrap().count(), tried), (before, 2, 2));
     let daemon = site.start();
     assert_eq!(info()["running"], true);
     assert!(info()["host"].as_array().is_some_and(|host| host.len() > 5));
     for version in ["1", "2", "3"] {
-        let output = site.command().args(["config", "containerd", "--version", version]).output().unwrap();
-        let stanza = String::from_utf8(output.stdout).unwrap();
-        assert!(stanza.contains(site.plugin_socket().to_str().unwrap()), "{stanza}");
+        assert!(stanza(version).contains(site.plugin_socket().to_str().unwrap()), "{version}");
     }
     assert!(daemon.stop().success());
 }

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use common::client::{Client, UPPERDIR_SETTING, upperdir, upperdir_of_mounts};
 use common::daemon::{Daemon, Site};
+use common::damage;
 use common::history::{History, Op, check_pool, found};
 use common::is_root;
-use leasehold::metadata::{Metadata, Transaction};
-use leasehold::store::{Column, Durability, Store};
+use leasehold::metadata::Transaction;
+use leasehold::store::Column;
 use leasehold::types::{LayerId, SnapshotKey};
 
 /// A pool with snapshots of every kind.
@@ -76,31 +76,25 @@ impl Pool {
 
     /// Changes records behind the daemon's back.
     fn change(&mut self, change: impl FnOnce(&mut Transaction<'_>)) {
-        self.change_offline(|meta| {
-            let metadata = Metadata::open(meta, Durability::Synced).unwrap();
-            let mut txn = metadata.write(SystemTime::now()).unwrap();
-            change(&mut txn);
-            txn.commit().unwrap();
-        });
+        self.change_offline(|root| damage::change(root, change));
     }
 
     /// Changes the bytes of a snapshot's record.
     fn change_record(&mut self, key: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        self.change_offline(|meta| {
-            let store = Store::open(meta, Durability::Synced).unwrap();
-            let key = [b"\0", key.as_bytes()].concat();
-            let mut record = store.get(Column::Snapshots, &key).unwrap().unwrap_or_default();
-            change(&mut record);
-            let mut txn = store.write().unwrap();
-            txn.put(Column::Snapshots, key, record);
-            txn.commit().unwrap();
+        let key = [b"\0", key.as_bytes()].concat();
+        self.change_offline(|root| {
+            damage::change_bytes(root, |txn| {
+                let mut record = txn.get(Column::Snapshots, &key).unwrap().unwrap_or_default();
+                change(&mut record);
+                txn.put(Column::Snapshots, key, record);
+            });
         });
     }
 
-    fn change_offline(&mut self, change: impl FnOnce(PathBuf)) {
+    fn change_offline(&mut self, change: impl FnOnce(&Path)) {
         let running = self.daemon.take();
         let serve_again = running.is_some_and(|daemon| daemon.stop().success());
-        change(self.site.root().join("meta"));
+        change(self.site.root());
         if serve_again {
             self.daemon = Some(self.site.start());
         }
@@ -291,7 +285,8 @@ fn privileged_a_lost_record_of_a_layer_is_made_again() {
         let layer = pool.layer("active");
         // Only the records of a pool that nobody serves: a start would take the directory for an orphan.
         pool.daemon = None;
-        delete(pool.site.root(), Column::Layers, &id(&layer).get().to_be_bytes());
+        let key = id(&layer).get().to_be_bytes().to_vec();
+        damage::change_bytes(pool.site.root(), |txn| txn.delete(Column::Layers, key));
         pool.check(&["missing-layer", "orphan-directory"]);
     });
 }
@@ -361,16 +356,13 @@ fn privileged_a_layer_whose_record_cannot_be_read_is_reported_and_nothing_else_s
     if !is_root("a_layer_whose_record_cannot_be_read_is_reported_and_nothing_else_suffers") {
         return;
     }
-    let mut pool = Pool::with_daemon(false);
+    let pool = Pool::with_daemon(false);
     let layer = LayerId::from_dir_name(pool.layer("other").file_name().unwrap().to_str().unwrap()).unwrap();
-    pool.change_offline(|meta| {
-        let store = Store::open(meta, Durability::Synced).unwrap();
-        let mut txn = store.write().unwrap();
+    damage::change_bytes(pool.site.root(), |txn| {
         txn.put(Column::Layers, layer.get().to_be_bytes().to_vec(), b"\xff\xff\xff".to_vec());
         // A key that is no number cannot be helped, and must not be in the way.
         txn.put(Column::Layers, b"no number".to_vec(), Vec::new());
         txn.put(Column::Trash, b"no number".to_vec(), Vec::new());
-        txn.commit().unwrap();
     });
     for repair in [false, true, false] {
         let problems = pool.site.fsck(repair);
@@ -452,29 +444,19 @@ fn privileged_a_number_in_trash_is_not_given_to_a_new_layer() {
     let site = Site::with_settings(UPPERDIR_SETTING);
     assert!(site.start().stop().success());
     // As a crash leaves it: an orphan of the last number was recorded as trash and deleted, and not forgotten yet.
-    {
-        let meta = site.root().join("meta");
-        let stored = Store::open(meta.clone(), Durability::Synced).unwrap().get(Column::Meta, b"next_layer").unwrap();
-        let next = stored.map_or(1, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
-        let metadata = Metadata::open(meta, Durability::Synced).unwrap();
-        let mut txn = metadata.write(SystemTime::now()).unwrap();
+    let mut stored = None;
+    damage::change_bytes(site.root(), |txn| stored = txn.get(Column::Meta, b"next_layer").unwrap());
+    let next = stored.map_or(1, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
+    damage::change(site.root(), |txn| {
         // Many, so that some are still to be looked at when layers are made.
         for number in next..next + 100_000 {
             assert!(txn.trash_orphan(LayerId::new(number)).unwrap());
         }
-        txn.commit().unwrap();
-    }
+    });
     let daemon = site.start();
     let client = Client::new(&daemon);
     let layers: Vec<_> = (0..8).map(|n| upperdir_of_mounts(&client.prepare(&n.to_string(), "").unwrap())).collect();
     client.cleanup().unwrap();
     assert!(layers.iter().all(|layer| layer.is_dir()), "{layers:?}");
     assert_eq!(site.fsck(false), Vec::<String>::new());
-}
-
-fn delete(root: &Path, column: Column, key: &[u8]) {
-    let store = Store::open(root.join("meta"), Durability::Synced).unwrap();
-    let mut txn = store.write().unwrap();
-    txn.delete(column, key.to_vec());
-    txn.commit().unwrap();
 }

@@ -9,10 +9,11 @@ use std::process::Command;
 
 use common::client::Client;
 use common::daemon::Site;
+use common::damage;
 use common::filesystem::{FileSystem, privileged};
 use common::tools::output;
 use leasehold::metadata::SCHEMA_VERSION;
-use leasehold::store::{Column, Durability, Store};
+use leasehold::store::Column;
 use nix::mount::{MsFlags, mount};
 
 const SIZE: u64 = 64 << 20;
@@ -201,10 +202,7 @@ fn privileged_a_pool_of_a_newer_version_is_refused_and_not_changed() {
 }
 
 fn set_schema(root: &Path, version: u32) {
-    let store = Store::open(root.join("meta"), Durability::Synced).unwrap();
-    let mut txn = store.write().unwrap();
-    txn.put(Column::Meta, b"schema".to_vec(), version.to_be_bytes().to_vec());
-    txn.commit().unwrap();
+    damage::change_bytes(root, |txn| txn.put(Column::Meta, b"schema".to_vec(), version.to_be_bytes().to_vec()));
 }
 
 #[test]

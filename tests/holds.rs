@@ -197,3 +197,50 @@ fn privileged_a_retained_snapshot_that_lost_a_layer_is_given_up_by_a_repair() {
     assert!(problems.len() == 1 && problems[0].starts_with("missing-directory"), "{problems:?}");
     pool.expect_gone(LIMIT);
 }
+
+#[test]
+fn privileged_what_would_keep_a_snapshot_after_its_removal_is_told_before() {
+    if !is_root("what_would_keep_a_snapshot_after_its_removal_is_told_before") {
+        return;
+    }
+    let pool = Pool::start("");
+    pool.pull("default", 1);
+    pool.pull("other", 11);
+    let why = |name: &str| -> Vec<String> {
+        let found = pool.site.cli(&["why", "-n", "default", "--json", name]).json()[0].take();
+        assert_eq!((found["kind"].as_str(), found["held"].as_bool()), (Some("containerd"), Some(true)));
+        let after = found["after_removal"].as_array().unwrap();
+        after
+            .iter()
+            .map(|lease| format!("{}: {}", lease["name"].as_str().unwrap(), lease["reason"].as_str().unwrap()))
+            .collect()
+    };
+    assert_eq!(why("chain-2"), Vec::<String>::new());
+    assert!(pool.site.cli(&["why", "chain-2"]).ok().contains("after a removal nothing would keep it"));
+    let named = |lease: &str, expire: Option<&str>, names: &[&str]| {
+        let labels: Vec<_> = expire.iter().map(|end| ("containerd.io/gc.expire", *end)).collect();
+        pool.operator.create_lease(lease, &labels).unwrap();
+        names.iter().for_each(|name| pool.operator.add_resource(lease, SNAPSHOTS, name).unwrap());
+    };
+    named("never", None, &["chain-2", "chain-3"]);
+    named("ends", Some("2099-01-02T03:04:05Z"), &["chain-3"]);
+    named("below", None, &["chain-1"]);
+    let [never, ends] = ["never: names it, and never ends", "ends: names it, and ends at 2099-01-02T03:04:05Z"];
+    assert_eq!(why("chain-3"), [ends, never]);
+    let ends_above = "ends: names chain-3, which is on it, and ends at 2099-01-02T03:04:05Z";
+    assert_eq!(why("chain-2"), [never, ends_above]);
+    assert!(
+        pool.site
+            .cli(&["why", "chain-2"])
+            .ok()
+            .contains(&format!("  after a removal: lease ends in default: {}", &ends_above[6..]))
+    );
+    assert_eq!(why("chain-1").len(), 3);
+    // As it comes to pass.
+    pool.containerd.remove("default/6/chain-3").unwrap();
+    assert_eq!(why("chain-2"), [never, ends_above]);
+    pool.containerd.remove("default/4/chain-2").unwrap();
+    pool.operator.delete_lease("never").unwrap();
+    pool.operator.delete_lease_with("below", true).unwrap();
+    assert_eq!(why("chain-1"), ["ends: names chain-3, which is on it, and ends at 2099-01-02T03:04:05Z"]);
+}

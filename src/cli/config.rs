@@ -8,11 +8,10 @@ mod tests;
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 
 use crate::config::Config;
-use crate::overlay::{HostFeatures, Layout, probe};
+use crate::overlay::{HostFeatures, Layout, observe};
 
 /// How many layers of all images together containerd may unpack at a time.
 const MAX_CONCURRENT_UNPACKS: usize = 4;
@@ -74,9 +73,7 @@ impl HostCapabilities {
 
 pub(super) fn run(config: &Config, command: &Command) -> anyhow::Result<ExitCode> {
     let Command::Containerd(args) = command;
-    let layout = Layout::new(&config.root)?;
-    layout.create().context("the host is probed in the pool's directory")?;
-    let host = HostCapabilities::new(config, &probe(&layout)?);
+    let host = HostCapabilities::new(config, &observe(&Layout::new(&config.root)?)?);
     print!("{}", containerd_stanza(args.version, config, &host));
     Ok(ExitCode::SUCCESS)
 }

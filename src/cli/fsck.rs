@@ -42,7 +42,7 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
 fn without_daemon(config: &Config, repair: bool) -> anyhow::Result<FsckResponse> {
     let layout = Layout::new(&config.root)?;
     // Opening a pool makes one where there is none, which is not what a check is for. Directories alone are no pool:
-    // probing the host makes them.
+    // a start that failed leaves them.
     let has = |dir: PathBuf| std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_some());
     if !has(layout.meta()) && !has(layout.layers()) {
         anyhow::bail!("{}: there is no pool", config.root.display());
@@ -61,13 +61,14 @@ fn print_json(report: &FsckResponse) {
         "{:#}",
         json!({
             "snapshots": report.snapshots, "layers": report.layers, "directories": report.directories,
-            "problems": problems,
+            "leases": report.leases, "problems": problems,
         })
     );
 }
 
 fn print_text(report: &FsckResponse) {
-    println!("checked {} snapshots, {} layers, {} directories", report.snapshots, report.layers, report.directories);
+    let FsckResponse { snapshots, layers, directories, leases, .. } = report;
+    println!("checked {snapshots} snapshots, {layers} layers, {directories} directories, {leases} leases");
     for problem in &report.problems {
         let repair = if problem.repair.is_empty() { String::new() } else { format!(" -> {}", problem.repair) };
         println!("{}: {}{repair}", problem.kind, problem.what);

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::grpc::proto::leasehold::admin::v1::{Feature, InfoRequest, InfoResponse};
-use crate::overlay::{Layout, probe};
+use crate::overlay::{Layout, observe};
 
 use super::daemon::Daemon;
-use super::text::table;
+use super::text::{finish, is_shown, moment, name, table, time};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,19 +24,17 @@ pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         None => (false, without_daemon(config)?),
     };
     if args.json {
-        print_json(running, &info)
+        println!("{:#}", json(running, &info));
     } else {
-        print_tables(running, &info)
+        println!("{}", tables(running, &info));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Probes the host as the daemon would.
+/// Looks at the host as the daemon would, and changes nothing.
 fn without_daemon(config: &Config) -> anyhow::Result<InfoResponse> {
-    let layout = Layout::new(&config.root)?;
-    layout.create()?;
-    let features = probe(&layout)?
-        .rows()
+    let features = observe(&Layout::new(&config.root)?)?
+        .untried_rows()
         .into_iter()
         .map(|(name, value, meaning)| Feature { name: name.into(), value, meaning: meaning.into() })
         .collect();
@@ -48,26 +46,34 @@ fn without_daemon(config: &Config) -> anyhow::Result<InfoResponse> {
     })
 }
 
-fn print_json(running: bool, info: &InfoResponse) {
+fn json(running: bool, info: &InfoResponse) -> Value {
     let features: Vec<_> = info
         .features
         .iter()
         .map(|feature| json!({ "name": feature.name, "value": feature.value, "meaning": feature.meaning }))
         .collect();
+    let time = |at| moment(at).filter(|at| is_shown(*at)).map(|at| humantime::format_rfc3339(at).to_string());
+    let busy: Vec<_> = info
+        .busy_layers
+        .iter()
+        .map(|busy| {
+            json!({
+                "layer": busy.layer, "reason": busy.reason, "since": time(busy.since), "next_try": time(busy.next_try),
+            })
+        })
+        .collect();
     let pool = running.then(|| {
         json!({
             "id": info.pool, "schema": info.schema, "snapshots": info.snapshots, "layers": info.layers,
             "trash": info.trash, "free_bytes": info.free_bytes,
-            "retained_by_policy_bytes": info.retained_by_policy_bytes,
+            "retained_by_policy_bytes": info.retained_by_policy_bytes, "busy": info.busy, "busy_layers": busy,
+            "collection_failure": (!info.collection_failure.is_empty()).then_some(&info.collection_failure),
         })
     });
-    println!(
-        "{:#}",
-        json!({ "version": info.version, "running": running, "root": info.root, "pool": pool, "host": features })
-    );
+    json!({ "version": info.version, "running": running, "root": info.root, "pool": pool, "host": features })
 }
 
-fn print_tables(running: bool, info: &InfoResponse) {
+fn tables(running: bool, info: &InfoResponse) -> String {
     let mut pool = table();
     pool.add_row(["version", &info.version]);
     pool.add_row(["root", &info.root]);
@@ -78,15 +84,99 @@ fn print_tables(running: bool, info: &InfoResponse) {
         // Estimates of the database, which counts what is not yet compacted twice.
         pool.add_row(["snapshots", &format!("about {}", info.snapshots)]);
         pool.add_row(["layers", &format!("about {}", info.layers)]);
-        pool.add_row(["trash", &info.trash.to_string()]);
+        pool.add_row(["trash", &trash(info)]);
         pool.add_row(["retained by policy", &format!("{} MiB", info.retained_by_policy_bytes >> 20)]);
         pool.add_row(["free", &format!("{} MiB", info.free_bytes >> 20)]);
     }
-    println!("{}\n", pool.trim_fmt());
     let mut host = table();
     host.set_header(["host", "", "why it matters"]);
     for feature in &info.features {
         host.add_row([&feature.name, &feature.value, &feature.meaning]);
     }
-    println!("{}", host.trim_fmt());
+    let parts = [Some(finish(pool)), failure(info), busy(info), Some(finish(host))];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+}
+
+fn trash(info: &InfoResponse) -> String {
+    match info.busy {
+        0 => info.trash.to_string(),
+        busy => format!("{}, of which {busy} cannot be deleted yet", info.trash),
+    }
+}
+
+fn failure(info: &InfoResponse) -> Option<String> {
+    (!info.collection_failure.is_empty()).then(|| format!("the last collection failed: {}", info.collection_failure))
+}
+
+fn busy(info: &InfoResponse) -> Option<String> {
+    if info.busy_layers.is_empty() {
+        return None;
+    }
+    let mut busy = table();
+    busy.set_header(["busy layer", "since", "next try", "what is in the way"]);
+    let shown = |at| moment(at).map_or_else(|| "-".to_owned(), time);
+    for layer in &info.busy_layers {
+        busy.add_row([&layer.layer, &shown(layer.since), &shown(layer.next_try), &name(&layer.reason, true)]);
+    }
+    Some(finish(busy))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::grpc::proto::leasehold::admin::v1::BusyLayer;
+
+    #[test]
+    fn what_needs_attention_is_told() {
+        let at = |seconds| Some((SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into());
+        let busy = BusyLayer {
+            layer: "3f".into(),
+            reason: "remove \"/pool/trash/3f/fs/mnt\": something is mounted on it; unmount it first".into(),
+            since: at(1_700_000_000),
+            next_try: at(1_700_000_040),
+        };
+        let info = InfoResponse {
+            version: "1.2.3".into(),
+            pool: "id".into(),
+            root: "/pool".into(),
+            schema: 2,
+            features: vec![Feature { name: "kernel".into(), value: "6.1".into(), meaning: "runs".into() }],
+            snapshots: 12,
+            layers: 11,
+            trash: 5,
+            free_bytes: 3 << 30,
+            retained_by_policy_bytes: 7 << 20,
+            busy: 1,
+            busy_layers: vec![busy],
+            collection_failure: "a record is damaged".into(),
+        };
+        assert_snapshot!(tables(true, &info), @r#"
+        version             1.2.3
+        root                /pool
+        daemon              running
+        pool                id
+        schema              2
+        snapshots           about 12
+        layers              about 11
+        trash               5, of which 1 cannot be deleted yet
+        retained by policy  7 MiB
+        free                3072 MiB
+
+        the last collection failed: a record is damaged
+
+        busy layer  since                 next try              what is in the way
+        3f          2023-11-14T22:13:20Z  2023-11-14T22:14:00Z  remove "/pool/trash/3f/fs/mnt": something is mounted on it; unmount it first
+
+        host         why it matters
+        kernel  6.1  runs
+        "#);
+        let shown = json(true, &info);
+        assert_eq!(shown["pool"]["busy_layers"][0]["since"], "2023-11-14T22:13:20Z");
+        assert_eq!(shown["pool"]["collection_failure"], "a record is damaged");
+        assert_eq!(json(true, &InfoResponse::default())["pool"]["collection_failure"], Value::Null);
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::config::Config;
-use crate::grpc::proto::leasehold::admin::v1::{Explained, WhyRequest};
+use crate::grpc::proto::leasehold::admin::v1::{Explained, Hold, WhyRequest};
 use crate::types::Namespace;
 
 use super::containerd::{Image, Socket, Wanted, find_in};
@@ -88,14 +88,12 @@ fn absolute(what: &str) -> String {
 }
 
 fn to_json(found: &Explained) -> serde_json::Value {
-    let holds: Vec<_> = found
-        .holds
-        .iter()
-        .map(|hold| json!({ "kind": hold.kind, "namespace": hold.namespace, "name": hold.name, "reason": hold.reason }))
-        .collect();
+    let to_json = |hold: &Hold| json!({ "kind": hold.kind, "namespace": hold.namespace, "name": hold.name, "reason": hold.reason });
+    let [holds, after] =
+        [&found.holds, &found.after_removal].map(|holds| holds.iter().map(to_json).collect::<Vec<_>>());
     json!({
         "kind": found.kind, "namespace": found.namespace, "name": found.name, "held": !found.holds.is_empty(),
-        "holds": holds,
+        "holds": holds, "after_removal": after,
     })
 }
 
@@ -113,9 +111,18 @@ fn print(found: &Explained) {
         println!("  nothing: will be reclaimed");
     }
     for (depth, hold) in found.holds.iter().enumerate() {
-        let indent = "  ".repeat(depth + 1);
-        println!("{indent}{} {}: {}", hold.kind, place(&hold.namespace, &hold.name), hold.reason);
+        println!("{}{}", "  ".repeat(depth + 1), shown(hold));
     }
+    if found.kind == "containerd" && found.after_removal.is_empty() {
+        println!("  after a removal nothing would keep it");
+    }
+    for hold in &found.after_removal {
+        println!("  after a removal: {}", shown(hold));
+    }
+}
+
+fn shown(hold: &Hold) -> String {
+    format!("{} {}: {}", hold.kind, place(&hold.namespace, &hold.name), hold.reason)
 }
 
 fn what_it_is(kind: &str) -> &str {

@@ -38,6 +38,7 @@ fn every_setting_can_be_set() {
         sync_layers_on_commit = true
         [reclaim]
         workers = 0x10
+        max_per_second = 5_000
         cleanup_wait = "0s"
         [gc]
         pause_threshold = 0.02
@@ -73,7 +74,7 @@ fn every_setting_can_be_set() {
     assert_eq!(config.snapshotter.mount_options, ["volatile", "xino=off"]);
     assert!(!config.durability.sync_records);
     assert!(config.durability.sync_layers_on_commit);
-    assert_eq!(config.reclaim.workers, 16);
+    assert_eq!((config.reclaim.workers, config.reclaim.max_per_second), (16, 5_000));
     assert_eq!(config.reclaim.cleanup_wait, Duration::ZERO);
     assert_eq!(config.gc.pause_threshold.as_f64(), 0.02);
     assert_eq!((config.gc.deletion_threshold, config.gc.mutation_threshold), (7, 0));

@@ -1,5 +1,6 @@
 //! What keeps something: a snapshot of either socket, a retained one, or a directory.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Component, Path};
 use std::time::SystemTime;
@@ -10,6 +11,7 @@ use super::graph::{EdgeKind, RootKind};
 use super::intern::HashKey;
 use super::pool::Collectible;
 use super::resource::{Name, Resource, ResourceType, Types};
+use super::retainers::above;
 use super::why::Chain;
 use crate::metadata::{Consistent, Policy, RetainedName};
 use crate::types::{LayerId, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey};
@@ -26,6 +28,8 @@ pub struct Explained {
     pub name: String,
     /// From what needs no further reason down to the thing itself. Empty when nothing keeps it.
     pub holds: Vec<Reason>,
+    /// Of a snapshot that containerd has: what would keep it, or its directory, after containerd removed it.
+    pub after_removal: Vec<Reason>,
 }
 
 /// One link of a chain of holds.
@@ -55,6 +59,12 @@ struct Found {
     retained: Vec<RetainedName>,
 }
 
+impl Explained {
+    fn new(kind: &'static str, namespace: String, name: String, holds: Vec<Reason>) -> Explained {
+        Explained { kind, namespace, name, holds, after_removal: Vec::new() }
+    }
+}
+
 impl Collectible {
     /// Tells what keeps whatever `what` names: a snapshot by its key or name (on the plugin socket also without what
     /// containerd puts before it), a blob by its digest, a layer by a path below the pool.
@@ -65,30 +75,42 @@ impl Collectible {
     /// [`Error::Invalid`] for a path below the pool that is no layer's; those of the store.
     pub fn why(&self, what: &str, namespace: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
         let question = self.question(what)?;
-        let (found, chains) = self.snapshotter().metadata().read(|records| {
+        let (found, chains, above) = self.snapshotter().metadata().read(|records| {
             let found = find(records, &question, namespace)?;
             let chains = if found.api.is_empty() { Vec::new() } else { self.chains(records, &found.api, now)? };
-            Ok((found, chains))
+            let above = found.plugin.iter().map(|key| self.above(records, key)).collect::<Result<Vec<_>>>()?;
+            Ok((found, chains, above))
         })?;
-        let mut explained: Vec<Explained> = found.plugin.iter().map(containerds).collect();
+        let mut explained = Vec::new();
+        for (key, above) in found.plugin.iter().zip(above) {
+            explained.push(Explained { after_removal: self.after_removal(key, &above, now)?, ..containerds(key) });
+        }
         for name in &found.retained {
             explained.push(self.retained(name, now)?);
         }
         for (key, chain) in found.api.iter().zip(chains) {
             let holds = chain.map(|chain| self.reasons(&chain)).unwrap_or_default();
             let namespace = key.scope().as_str().to_owned();
-            explained.push(Explained { kind: "snapshot", namespace, name: key.as_str().to_owned(), holds });
+            explained.push(Explained::new("snapshot", namespace, key.as_str().to_owned(), holds));
         }
         match question {
             Question::Name(digest) => explained.extend(self.content(digest, namespace, now)?),
             Question::Layer(id) if explained.is_empty() => {
                 let kind = if self.snapshotter().metadata().is_trash(id)? { "trash" } else { "layer" };
-                let (namespace, name) = (String::new(), id.to_string());
-                explained.push(Explained { kind, namespace, name, holds: Vec::new() });
+                explained.push(Explained::new(kind, String::new(), id.to_string(), Vec::new()));
             }
             Question::Layer(_) => {}
         }
         Ok(explained)
+    }
+
+    fn above(&self, records: &Consistent<'_>, key: &SnapshotKey) -> Result<BTreeSet<String>> {
+        match self.snapshotter().metadata().snapshot(key) {
+            Ok(snapshot) => above(records, key, &snapshot),
+            // Removed meanwhile.
+            Err(Error::NotFound(_)) => Ok(BTreeSet::new()),
+            Err(err) => Err(err),
+        }
     }
 
     fn question<'q>(&self, what: &'q str) -> Result<Question<'q>> {
@@ -119,12 +141,8 @@ impl Collectible {
     fn retained(&self, name: &RetainedName, now: SystemTime) -> Result<Explained> {
         let kind = self.snapshotter().member_kind();
         let lease = self.snapshotter().metadata().retained_by(kind, name, now)?;
-        Ok(Explained {
-            kind: "retained",
-            namespace: name.0.to_string(),
-            name: name.1.clone(),
-            holds: lease.into_iter().map(|lease| self.lease(&name.0, &lease)).collect(),
-        })
+        let holds = lease.into_iter().map(|lease| self.lease(&name.0, &lease)).collect();
+        Ok(Explained::new("retained", name.0.to_string(), name.1.clone(), holds))
     }
 
     /// Explains a blob that leases name, whether it is here or not.
@@ -136,18 +154,16 @@ impl Collectible {
                 continue;
             }
             let lease = self.snapshotter().metadata().held_by(&namespace, member.kind(), member.id(), now)?;
-            found.extend(lease.map(|lease| Explained {
-                kind: "content",
-                namespace: namespace.to_string(),
-                name: digest.to_owned(),
-                holds: vec![self.lease(&namespace, &lease)],
+            found.extend(lease.map(|lease| {
+                let holds = vec![self.lease(&namespace, &lease)];
+                Explained::new("content", namespace.to_string(), digest.to_owned(), holds)
             }));
         }
         Ok(found)
     }
 
     /// Says of a lease that holds until when it does.
-    fn lease(&self, namespace: &Namespace, id: &LeaseId) -> Reason {
+    pub(super) fn lease(&self, namespace: &Namespace, id: &LeaseId) -> Reason {
         let lease = self.leases().get(namespace, id).ok();
         let earlier = match lease.as_ref().and_then(|lease| lease.policy) {
             Some(Policy::Retention) => ", or earlier when space runs short (retention)",
@@ -229,7 +245,7 @@ fn containerds(key: &SnapshotKey) -> Explained {
         name: key.as_str().to_owned(),
         reason: "containerd has it, and has not removed it".to_owned(),
     };
-    Explained { kind: "containerd", namespace, name: key.as_str().to_owned(), holds: vec![holder] }
+    Explained::new("containerd", namespace, key.as_str().to_owned(), vec![holder])
 }
 
 fn reason(name: &Name, why: &str) -> Reason {

@@ -42,6 +42,7 @@ mod plan;
 mod pool;
 mod report;
 mod resource;
+mod retainers;
 mod schedule;
 mod stock;
 mod trace;

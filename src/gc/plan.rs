@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::time::SystemTime;
 
 use super::intern::HashKey;
-use super::pool::Collectible;
+use super::pool::{Collectible, advice};
 use super::trace::{self, Statistics};
-use crate::Result;
-use crate::metadata::{RetainedName, Unheld};
+use crate::metadata::{Due, DueState, RetainedName, Unheld};
 use crate::types::{MemberKind, Namespace, Scope};
+use crate::{Error, Result};
 
 /// The most that is listed of each kind. All are counted.
 const LISTED: usize = 1_000;
@@ -58,24 +58,33 @@ impl Collectible {
     /// Tells what a collection would remove now. Changes nothing.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store; [`Error::Corrupt`] with what to do about a record that keeps collections from going on.
     pub fn plan(&self, now: SystemTime) -> Result<Plan> {
         let mut plan = Plan::default();
-        self.plan_leases(now, &mut plan)?;
-        self.plan_retained(now, &mut plan)?;
-        self.plan_snapshots(now, &mut plan)?;
-        Ok(plan)
+        let planned = self
+            .plan_leases(now, &mut plan)
+            .and_then(|()| self.plan_retained(now, &mut plan))
+            .and_then(|()| self.plan_snapshots(now, &mut plan));
+        match planned {
+            Ok(()) => Ok(plan),
+            Err(Error::Corrupt(problem)) => Err(Error::Corrupt(advice(&problem))),
+            Err(err) => Err(err),
+        }
     }
 
     fn plan_leases(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
-        let due = self.snapshotter().metadata().expired(now, usize::MAX)?;
-        plan.leases = due.len();
-        plan.garbage.extend(due.into_iter().take(LISTED).map(|due| Garbage {
-            kind: GarbageKind::Lease,
-            namespace: due.namespace,
-            name: due.id.to_string(),
-            reason: if due.deleted { "deleted" } else { "it has ended" }.to_owned(),
-        }));
+        for Due { namespace, id, state } in self.snapshotter().metadata().expired(now, usize::MAX)? {
+            let reason = match state {
+                DueState::Ended => "it has ended",
+                DueState::Deleted => "deleted",
+                DueState::Stale(_) => continue,
+            };
+            plan.leases += 1;
+            if plan.leases <= LISTED {
+                let (kind, name) = (GarbageKind::Lease, id.to_string());
+                plan.garbage.push(Garbage { kind, namespace, name, reason: reason.to_owned() });
+            }
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What is collected, and what was done last: what those ask who want to know.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::collect::Collected;
 use crate::leases::Leases;
@@ -12,7 +12,15 @@ pub struct Collectible {
     snapshotter: Arc<Snapshotter>,
     leases: Arc<Leases>,
     /// The last collection, or why it failed.
-    last: Mutex<Option<Result<Collected, String>>>,
+    last: Mutex<Option<Result<Collected, Failure>>>,
+}
+
+/// Why a collection failed.
+#[derive(Clone)]
+struct Failure {
+    text: String,
+    /// It fails again until somebody repairs a record.
+    is_damage: bool,
 }
 
 impl Collectible {
@@ -21,16 +29,31 @@ impl Collectible {
         Collectible { snapshotter, leases, last: Mutex::new(None) }
     }
 
-    /// Has a collection run now, and returns what it did, or a later one.
+    /// Has a collection run now, and returns what it did, or a later one. Layers that could not be deleted are tried
+    /// again.
     ///
     /// # Errors
-    /// [`Error::Suspended`] when it failed; [`Error::ShuttingDown`] without a collector.
+    /// [`Error::Corrupt`] when it failed for a record that cannot be read, [`Error::Suspended`] when it may succeed
+    /// later; [`Error::ShuttingDown`] without a collector.
     pub fn collect(&self) -> Result<Collected> {
         self.leases.changes().collect_and_wait();
-        match self.last.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            Some(result) => result.map_err(Error::Suspended),
+        self.snapshotter.retry_busy();
+        match self.last().clone() {
+            Some(Ok(collected)) => Ok(collected),
+            Some(Err(Failure { text, is_damage: true })) => Err(Error::Corrupt(text)),
+            Some(Err(Failure { text, is_damage: false })) => Err(Error::Suspended(text)),
             None => Err(Error::ShuttingDown),
         }
+    }
+
+    /// Says why the last collection failed; `None` when it did not.
+    pub fn failure(&self) -> Option<String> {
+        self.last().as_ref().and_then(|last| last.as_ref().err()).map(|failure| failure.text.clone())
+    }
+
+    /// Has a collection run some time soon: what kept the last one from it may be gone.
+    pub fn wake(&self) {
+        self.leases.changes().dirty();
     }
 
     pub(super) fn snapshotter(&self) -> &Snapshotter {
@@ -45,9 +68,33 @@ impl Collectible {
     pub(super) fn remember(&self, result: Result<Collected>) -> Result<()> {
         let (kept, result) = match result {
             Ok(collected) => (Ok(collected), Ok(())),
-            Err(err) => (Err(format!("a collection failed: {}", Chain(&err))), Err(err)),
+            Err(err) => (Err(Failure::of(&err)), Err(err)),
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        let damaged = kept.as_ref().is_err_and(|failure| failure.is_damage);
+        metrics::gauge!("leasehold_collection_blocked").set(if damaged { 1 } else { 0 });
+        *self.last() = Some(kept);
         result
     }
+
+    fn last(&self) -> MutexGuard<'_, Option<Result<Collected, Failure>>> {
+        // Each change is a single assignment, so it is whole even after a panic.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failure {
+    fn of(err: &Error) -> Failure {
+        match err {
+            Error::Corrupt(problem) => Failure { text: advice(problem), is_damage: true },
+            _ => Failure { text: format!("a collection failed: {}", Chain(err)), is_damage: false },
+        }
+    }
+}
+
+/// Says what to do about a record that cannot be read.
+pub(super) fn advice(problem: &str) -> String {
+    format!(
+        "{problem}. What it holds is not known, so nothing more is collected until `leasehold fsck --repair` has put it \
+         right"
+    )
 }

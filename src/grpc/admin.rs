@@ -1,13 +1,14 @@
 //! What the command line asks a running daemon.
 
 mod disk_usage;
+mod info;
 mod inventory;
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::metadata::SCHEMA_VERSION;
+use crate::gc::Collectible;
 use crate::overlay::HostFeatures;
 use crate::snapshotter::{FsckReport, Snapshotter};
 
@@ -21,18 +22,24 @@ use super::request::{Slow, blocking, span};
 /// The service over one pool.
 pub(super) struct AdminService {
     snapshotter: Arc<Snapshotter>,
+    collectible: Arc<Collectible>,
     features: Vec<Feature>,
     slow: Slow,
 }
 
 impl AdminService {
-    pub fn new(snapshotter: Arc<Snapshotter>, host: &HostFeatures, slow: Slow) -> AdminService {
+    pub fn new(
+        snapshotter: Arc<Snapshotter>,
+        collectible: Arc<Collectible>,
+        host: &HostFeatures,
+        slow: Slow,
+    ) -> AdminService {
         let features = host
             .rows()
             .into_iter()
             .map(|(name, value, meaning)| Feature { name: name.into(), value, meaning: meaning.into() })
             .collect();
-        AdminService { snapshotter, features, slow }
+        AdminService { snapshotter, collectible, features, slow }
     }
 }
 
@@ -40,32 +47,22 @@ impl AdminService {
 impl Admin for AdminService {
     async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
         let span = span("Info", request.metadata(), "");
-        let features = self.features.clone();
-        blocking(&self.snapshotter, "Info", span, move |snapshotter| {
-            let totals = snapshotter.metadata().totals()?;
-            let root = snapshotter.layout().root();
-            Ok(InfoResponse {
-                version: env!("CARGO_PKG_VERSION").into(),
-                pool: snapshotter.metadata().pool().into(),
-                root: root.to_string_lossy().into_owned(),
-                schema: SCHEMA_VERSION,
-                features,
-                snapshots: totals.snapshots,
-                layers: totals.layers,
-                trash: snapshotter.trash_len() as u64,
-                free_bytes: snapshotter.free_bytes()?,
-                retained_by_policy_bytes: snapshotter.pressure().kept().size,
-            })
-        })
-        .await
-        .map(Response::new)
+        let (collectible, features) = (self.collectible.clone(), self.features.clone());
+        let answer = blocking(&self.snapshotter, "Info", span, move |snapshotter| {
+            info::response(snapshotter, collectible.failure(), features)
+        });
+        answer.await.map(Response::new)
     }
 
     async fn fsck(&self, request: Request<FsckRequest>) -> Result<Response<FsckResponse>, Status> {
         let span = span("Fsck", request.metadata(), "");
         let repair = request.into_inner().repair;
         let report = self.slow.blocking(&self.snapshotter, "Fsck", span, move |snapshotter| snapshotter.fsck(repair));
-        Ok(Response::new(report.await?.into()))
+        let report = report.await?;
+        if repair && !report.problems.is_empty() {
+            self.collectible.wake();
+        }
+        Ok(Response::new(report.into()))
     }
 
     type SnapshotsStream = inventory::SnapshotsStream;
@@ -97,6 +94,12 @@ impl From<FsckReport> for FsckResponse {
                 repair: problem.repair.unwrap_or_default(),
             })
             .collect();
-        FsckResponse { snapshots: report.snapshots, layers: report.layers, directories: report.directories, problems }
+        FsckResponse {
+            snapshots: report.snapshots,
+            layers: report.layers,
+            directories: report.directories,
+            problems,
+            leases: report.leases,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tonic::{Request, Response, Status};
 
-use crate::gc::{Collectible, Explained, GarbageKind, Plan, Statistics};
+use crate::gc::{Collectible, Explained, GarbageKind, Plan, Reason, Statistics};
 use crate::types::Namespace;
 
 use super::proto::leasehold::admin::v1 as api;
@@ -91,17 +91,19 @@ fn planned(plan: Plan) -> api::CollectResponse {
 
 impl From<Explained> for api::Explained {
     fn from(explained: Explained) -> api::Explained {
-        let holds = explained.holds.into_iter().map(|hold| api::Hold {
-            kind: hold.kind,
-            namespace: hold.namespace,
-            name: hold.name,
-            reason: hold.reason,
-        });
+        let holds = |reasons: Vec<Reason>| reasons.into_iter().map(api::Hold::from).collect();
         api::Explained {
             kind: explained.kind.to_owned(),
             namespace: explained.namespace,
             name: explained.name,
-            holds: holds.collect(),
+            holds: holds(explained.holds),
+            after_removal: holds(explained.after_removal),
         }
+    }
+}
+
+impl From<Reason> for api::Hold {
+    fn from(reason: Reason) -> api::Hold {
+        api::Hold { kind: reason.kind, namespace: reason.namespace, name: reason.name, reason: reason.reason }
     }
 }

@@ -197,9 +197,9 @@ impl Servers {
         let leases = LeasesServer::new(LeasesService::new(self.leases.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let admin = AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow.clone()))
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
+        let admin = AdminService::new(self.snapshotter.clone(), self.collectible.clone(), &self.host, slow.clone());
+        let admin =
+            AdminServer::new(admin).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         let api_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
             .add_service(admin)

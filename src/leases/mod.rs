@@ -18,7 +18,7 @@ use std::time::SystemTime;
 pub use changes::{Changes, Run, Wake};
 pub use members::is_flat;
 
-use crate::metadata::{Deletion, Due, Lease, Metadata};
+use crate::metadata::{Deletion, Due, DueState, Lease, Metadata};
 use crate::types::{Adaptor, Filter, Labels, LeaseId, Member, Namespace, label};
 use crate::{Error, Resource, Result, failpoint};
 
@@ -160,19 +160,38 @@ impl Leases {
     /// Those of the store.
     pub fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize> {
         let due = self.metadata.expired(now, limit)?;
-        for Due { namespace, id, deleted } in &due {
-            let result = match deleted {
-                true => self.finish_deletion(namespace, id, None),
-                false => self.delete_quietly(namespace, id),
+        for Due { namespace, id, state } in &due {
+            let result = match state {
+                DueState::Deleted => self.finish_deletion(namespace, id, None),
+                DueState::Ended => self.delete_ended(namespace, id, now),
+                DueState::Stale(at) => self.forget_stale(namespace, id, *at),
             };
             match result {
-                Ok(()) => tracing::info!(%namespace, lease = %id, "a lease has ended"),
                 // Deleted by its owner meanwhile.
-                Err(Error::NotFound(_)) => {}
+                Ok(()) | Err(Error::NotFound(_)) => {}
                 Err(err) => return Err(err),
             }
         }
         Ok(due.len())
+    }
+
+    fn delete_ended(&self, namespace: &Namespace, id: &LeaseId, now: SystemTime) -> Result<()> {
+        let mut txn = self.metadata.write(now)?;
+        let Some(deletion) = txn.delete_ended(namespace, id)? else { return Ok(()) };
+        txn.commit()?;
+        failpoint::hit("lease: deleted");
+        self.finish(namespace, id, deletion)?;
+        tracing::info!(%namespace, lease = %id, "a lease has ended");
+        Ok(())
+    }
+
+    /// Puts right what would be met again and again: an entry for an end that is none.
+    fn forget_stale(&self, namespace: &Namespace, id: &LeaseId, at: SystemTime) -> Result<()> {
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        txn.repair_expiry(namespace, id, Some(at))?;
+        txn.commit()?;
+        tracing::error!(%namespace, lease = %id, "the records of a lease disagree about its end; put right");
+        Ok(())
     }
 
     /// Returns the leases of a namespace that match a filter, in the order of their ids.
@@ -209,6 +228,10 @@ impl Leases {
         let deletion = txn.delete_lease(namespace, id)?;
         txn.commit()?;
         failpoint::hit("lease: deleted");
+        self.finish(namespace, id, deletion)
+    }
+
+    fn finish(&self, namespace: &Namespace, id: &LeaseId, deletion: Deletion) -> Result<()> {
         match deletion {
             Deletion::Done => Ok(()),
             Deletion::MembersAfter(last) => self.finish_deletion(namespace, id, Some(last)),

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::damaged::named;
 use super::record::Borrowed;
 use super::{Consistent, Lease, Metadata, schema};
 use crate::store::Column;
@@ -49,7 +50,8 @@ pub struct NamedResource<'r> {
 }
 
 impl Metadata {
-    /// Returns the leases that name a resource, expired ones included; of very many only some.
+    /// Returns the leases that name a resource, expired ones included, and without those that cannot be read; of very
+    /// many only some.
     ///
     /// # Errors
     /// Those of the store.
@@ -60,7 +62,7 @@ impl Metadata {
             let Some(id) = schema::leases::parse_leased(&prefix, &key) else { continue };
             match self.lease(namespace, &id) {
                 Ok(lease) => found.push((id, lease)),
-                Err(Error::NotFound(_)) => {}
+                Err(Error::NotFound(_) | Error::Corrupt(_)) => {}
                 Err(err) => return Err(err),
             }
         }
@@ -101,8 +103,9 @@ impl Consistent<'_> {
         mut visit: impl FnMut(ApiSnapshot<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         self.txn.scan_from(Column::Snapshots, first, |key, value| {
-            let [namespace, name] = schema::split(key)?;
-            visit(ApiSnapshot { namespace, key: name, record: Borrowed::snapshot(value)? })
+            let read = schema::split(key).and_then(|parts| Ok((parts, Borrowed::snapshot(value)?)));
+            let ([namespace, name], record) = named(Column::Snapshots, key, read)?;
+            visit(ApiSnapshot { namespace, key: name, record })
         })
     }
 
@@ -112,8 +115,8 @@ impl Consistent<'_> {
     /// As for [`each_api_snapshot`](Self::each_api_snapshot).
     pub fn each_borrowed_lease(&self, mut visit: impl FnMut(&str, &str, Borrowed<'_>) -> Result<()>) -> Result<()> {
         self.txn.scan_from(Column::Leases, &[], |key, value| {
-            let [namespace, id] = schema::split(key)?;
-            let lease = Borrowed::lease(value)?;
+            let read = schema::split(key).and_then(|parts| Ok((parts, Borrowed::lease(value)?)));
+            let ([namespace, id], lease) = named(Column::Leases, key, read)?;
             if !lease.deleted {
                 visit(namespace, id, lease)?;
             }
@@ -127,7 +130,7 @@ impl Consistent<'_> {
     /// As for [`each_api_snapshot`](Self::each_api_snapshot).
     pub fn each_named_resource(&self, mut visit: impl FnMut(NamedResource<'_>) -> Result<()>) -> Result<()> {
         self.txn.scan_from(Column::Members, &[], |key, _| {
-            let [namespace, lease, kind, id] = schema::split(key)?;
+            let [namespace, lease, kind, id] = named(Column::Members, key, schema::split(key))?;
             visit(NamedResource { namespace, lease, kind, id })?;
             Ok(ControlFlow::Continue(()))
         })

@@ -118,12 +118,7 @@ fn holders(
 ) -> Result<Holders> {
     let mut holders = Holders::default();
     let prefix = schema::leases::leases_on(namespace, kind, name);
-    // What cannot be read may be a client's lease.
-    let readable = |id: &LeaseId| match lease(id) {
-        Err(Error::Corrupt(_)) => Ok(Lease::new(now, Default::default(), None)),
-        result => result,
-    };
-    each_lease_on(&prefix, page, readable, |id, lease| {
+    each_lease_on(&prefix, page, lease, |id, lease| {
         match lease.policy {
             Some(_) => {
                 holders.by_policy |= !lease.is_expired(now);

@@ -1,7 +1,8 @@
-//! Leases: created, deleted, read, and found by their end.
+//! Leases: created, deleted, read.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::damaged::named;
 use super::record::Lease;
 use super::{Consistent, Metadata, Transaction, schema};
 use crate::store::Column;
@@ -29,24 +30,13 @@ pub struct LeasePage {
     pub next: Option<LeaseId>,
 }
 
-/// A lease that has ended, or was deleted and still has members.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// Its namespace.
-    pub namespace: Namespace,
-    /// Its id.
-    pub id: LeaseId,
-    /// Whether it was deleted already.
-    pub deleted: bool,
-}
-
 impl Metadata {
     /// Reads a lease, expired or not.
     ///
     /// # Errors
     /// [`Error::NotFound`], and those of the store.
     pub fn lease(&self, namespace: &Namespace, id: &LeaseId) -> Result<Lease> {
-        live(id, self.store.get(Column::Leases, &schema::leases::lease(namespace, id))?)
+        live(namespace, id, self.store.get(Column::Leases, &schema::leases::lease(namespace, id))?)
     }
 
     /// Reads up to `limit` leases of a namespace after `after`.
@@ -61,9 +51,8 @@ impl Metadata {
         let full = entries.len() == limit;
         for (key, value) in entries {
             let (_, id) = schema::leases::parse_lease(&key)?;
-            let lease = Lease::decode(&value)?;
-            page.next = full.then(|| id.clone());
-            if !lease.deleted {
+            page.next = full.then_some(id);
+            if let Some((_, id, lease)) = readable(&key, &value).filter(|(.., lease)| !lease.deleted) {
                 page.leases.push((id, lease));
             }
         }
@@ -78,40 +67,13 @@ impl Metadata {
         let mut deleted = Vec::new();
         self.store.read(|txn| {
             txn.scan(Column::Leases, &schema::leases::leases_of(namespace), |key, value| {
-                if Lease::decode(value)?.deleted {
+                if named(Column::Leases, key, Lease::decode(value))?.deleted {
                     deleted.push(schema::leases::parse_lease(key)?.1);
                 }
                 Ok(())
             })
         })?;
         Ok(deleted)
-    }
-
-    /// Returns when the next lease ends; in the past where one was not collected yet.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn next_expiry(&self) -> Result<Option<SystemTime>> {
-        let entries = self.store.page(Column::Expiry, &[], None, 1)?;
-        entries.first().map(|(key, _)| Ok(schema::leases::parse_expiry(key)?.0)).transpose()
-    }
-
-    /// Returns up to `limit` leases that ended before `now`, earliest first, and those whose deletion was interrupted.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<Due>> {
-        let mut due = Vec::new();
-        for (key, _) in self.store.page(Column::Expiry, &[], None, limit)? {
-            let (at, namespace, id) = schema::leases::parse_expiry(&key)?;
-            if at >= now {
-                break;
-            }
-            let record = self.store.get(Column::Leases, &schema::leases::lease(&namespace, &id))?;
-            let deleted = record.is_some_and(|bytes| Lease::decode(&bytes).is_ok_and(|lease| lease.deleted));
-            due.push(Due { namespace, id, deleted });
-        }
-        Ok(due)
     }
 }
 
@@ -121,18 +83,18 @@ impl Consistent<'_> {
     /// # Errors
     /// [`Error::NotFound`], and those of the store.
     pub fn lease(&self, namespace: &Namespace, id: &LeaseId) -> Result<Lease> {
-        live(id, self.txn.get(Column::Leases, &schema::leases::lease(namespace, id))?)
+        live(namespace, id, self.txn.get(Column::Leases, &schema::leases::lease(namespace, id))?)
     }
 
-    /// Calls `visit` with every lease, namespace by namespace.
+    /// Calls `visit` with every lease that can be read, namespace by namespace.
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
     pub fn each_lease(&self, mut visit: impl FnMut(Namespace, LeaseId, Lease) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Leases, &[], |key, value| {
-            let (namespace, id) = schema::leases::parse_lease(key)?;
-            let lease = Lease::decode(value)?;
-            if lease.deleted { Ok(()) } else { visit(namespace, id, lease) }
+        self.txn.scan(Column::Leases, &[], |key, value| match readable(key, value) {
+            Some((_, _, lease)) if lease.deleted => Ok(()),
+            Some((namespace, id, lease)) => visit(namespace, id, lease),
+            None => Ok(()),
         })
     }
 }
@@ -153,7 +115,7 @@ impl Transaction<'_> {
     ) -> Result<Option<Lease>> {
         match self.lease_record(namespace, id)? {
             Some(lease) if lease.deleted => return Ok(None),
-            Some(_) => return Err(Error::AlreadyExists(named(id))),
+            Some(_) => return Err(Error::AlreadyExists(resource(id))),
             None => {}
         }
         self.ensure_namespace(namespace)?;
@@ -229,22 +191,34 @@ impl Transaction<'_> {
 
     /// Reads a lease as this transaction left it.
     pub(super) fn live_lease(&self, namespace: &Namespace, id: &LeaseId) -> Result<Lease> {
-        live(id, self.txn.get(Column::Leases, &schema::leases::lease(namespace, id))?)
+        live(namespace, id, self.txn.get(Column::Leases, &schema::leases::lease(namespace, id))?)
     }
 
     pub(super) fn lease_record(&self, namespace: &Namespace, id: &LeaseId) -> Result<Option<Lease>> {
-        let bytes = self.txn.get(Column::Leases, &schema::leases::lease(namespace, id))?;
-        bytes.as_deref().map(Lease::decode).transpose()
+        let key = schema::leases::lease(namespace, id);
+        let bytes = self.txn.get(Column::Leases, &key)?;
+        bytes.map(|bytes| named(Column::Leases, &key, Lease::decode(&bytes))).transpose()
     }
 }
 
 /// Names a lease in an error.
-fn named(id: &LeaseId) -> Resource {
+fn resource(id: &LeaseId) -> Resource {
     Resource::Lease(id.as_str().to_owned())
 }
 
+/// Decodes an entry of a listing. One that is damaged must not hide all others.
+fn readable(key: &[u8], value: &[u8]) -> Option<(Namespace, LeaseId, Lease)> {
+    let read = schema::leases::parse_lease(key).and_then(|(namespace, id)| Ok((namespace, id, Lease::decode(value)?)));
+    named(Column::Leases, key, read)
+        .inspect_err(|err| tracing::error!(error = %err, "a lease cannot be listed; see leasehold fsck"))
+        .ok()
+}
+
 /// Decodes the record of a lease that was not deleted.
-fn live(id: &LeaseId, bytes: Option<Vec<u8>>) -> Result<Lease> {
-    let lease = bytes.as_deref().map(Lease::decode).transpose()?;
-    lease.filter(|lease| !lease.deleted).ok_or_else(|| Error::NotFound(named(id)))
+fn live(namespace: &Namespace, id: &LeaseId, bytes: Option<Vec<u8>>) -> Result<Lease> {
+    let decode = |bytes: Vec<u8>| {
+        Lease::decode(&bytes).or_else(|err| named(Column::Leases, &schema::leases::lease(namespace, id), Err(err)))
+    };
+    let lease = bytes.map(decode).transpose()?;
+    lease.filter(|lease| !lease.deleted).ok_or_else(|| Error::NotFound(resource(id)))
 }

@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use super::damaged::named;
 use super::record::Lease;
 use super::{Consistent, Metadata, Transaction, schema};
 use crate::store::{Column, Entry};
-use crate::types::{LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, SnapshotLease};
+use crate::types::{Labels, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, SnapshotLease};
 use crate::{Error, Result};
 
 /// How many leases on one resource are read at a time. Most resources have none or one.
@@ -42,19 +43,7 @@ impl Consistent<'_> {
         mut visit: impl FnMut(Member) -> Result<()>,
     ) -> Result<()> {
         self.txn.scan(Column::Members, &schema::leases::members_of(namespace, id), |key, _| {
-            visit(schema::leases::parse_member(key)?.2)
-        })
-    }
-
-    /// Calls `visit` with everything that any lease names, lease by lease. Those whose deletion is not finished are
-    /// included; [`each_lease`](Self::each_lease) does not know them.
-    ///
-    /// # Errors
-    /// Those of `visit`, and of the store.
-    pub fn each_member(&self, mut visit: impl FnMut(Namespace, LeaseId, Member) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Members, &[], |key, _| {
-            let (namespace, id, member) = schema::leases::parse_member(key)?;
-            visit(namespace, id, member)
+            visit(named(Column::Members, key, schema::leases::parse_member(key))?.2)
         })
     }
 }
@@ -161,7 +150,8 @@ fn first_unexpired(
 }
 
 /// Looks through the leases on a resource, whose keys begin with `prefix`, a page at a time, until `visit` breaks off.
-/// Those that are being deleted are passed over.
+/// Those that are being deleted are passed over. One that cannot be read is passed as a client's without an end: nobody
+/// knows when it ends, so it has not.
 pub(super) fn each_lease_on(
     prefix: &[u8],
     page: impl Fn(&[u8], Option<&[u8]>) -> Result<Vec<Entry>>,
@@ -181,6 +171,12 @@ pub(super) fn each_lease_on(
                 }
                 // Deleted while its members are still being removed.
                 Err(Error::NotFound(_)) => {}
+                Err(err @ Error::Corrupt(_)) => {
+                    tracing::error!(error = %err, "a lease that cannot be read holds what it names; see leasehold fsck");
+                    if visit(id, Lease::new(SystemTime::UNIX_EPOCH, Labels::default(), None)).is_break() {
+                        return Ok(());
+                    }
+                }
                 Err(err) => return Err(err),
             }
         }

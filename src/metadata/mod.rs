@@ -33,10 +33,13 @@
 //! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 
 mod allocate;
+mod check;
 mod collectible;
 mod commit;
 mod create;
+mod damaged;
 mod evict;
+mod expiry;
 mod holders;
 mod journal;
 mod leases;
@@ -58,12 +61,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use allocate::Numbers;
+pub use check::{LeaseCheck, LeaseFault};
 pub use collectible::{ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
+pub use damaged::DamagedRecord;
 pub use evict::{Evictable, Evictables};
+pub use expiry::{Due, DueState};
 pub use journal::{Touched, Watch};
-pub use leases::{Deletion, Due, LeasePage};
+pub use leases::{Deletion, LeasePage};
 pub use migrate::SCHEMA_VERSION;
 pub use policy::Retention;
 pub use read::{Consistent, Page, Totals};

@@ -88,7 +88,8 @@ impl Transaction<'_> {
 
     /// Makes a namespace because something is made in it.
     pub(super) fn ensure_namespace(&mut self, name: &Namespace) -> Result<()> {
-        if self.namespace(name)?.is_none() {
+        // One that cannot be read is there.
+        if self.txn.get(Column::Namespaces, &schema::leases::namespace(name))?.is_none() {
             self.put_namespace(name, &Labels::default());
         }
         Ok(())

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::record::{Kind, Lease, Policy, Snapshot};
 use super::{Transaction, schema};
-use crate::Result;
 use crate::store::Column;
 use crate::types::{Labels, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, label};
+use crate::{Error, Result};
 
 /// A stretch is this part of the time that things are kept, within bounds.
 const STRETCHES: u64 = 16;
@@ -84,11 +84,13 @@ impl Transaction<'_> {
         for number in 1..=READABLE_IDS {
             let id = if number == 1 { wanted.id.clone() } else { format!("{}-{number}", wanted.id) };
             let id = LeaseId::parse(id)?;
-            match self.lease_record(namespace, &id)? {
-                None => return self.create_policy_lease(namespace, id, wanted),
-                Some(lease) if lease.is_usable(wanted) => return Ok(id),
-                // A client's, one that is being deleted, or one that was made with another configuration.
-                Some(_) => {}
+            match self.lease_record(namespace, &id) {
+                Ok(None) => return self.create_policy_lease(namespace, id, wanted),
+                Ok(Some(lease)) if lease.is_usable(wanted) => return Ok(id),
+                // A client's, one that is being deleted, one that was made with another configuration, or damage, which
+                // must not keep containerd from removing snapshots.
+                Ok(Some(_)) | Err(Error::Corrupt(_)) => {}
+                Err(err) => return Err(err),
             }
         }
         let random = uuid::Uuid::new_v4().simple();

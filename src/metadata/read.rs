@@ -1,5 +1,6 @@
 //! Reading records.
 
+use super::damaged::DamagedRecord;
 use super::record::{Layer, Snapshot};
 use super::{Metadata, Transaction, schema};
 use crate::store::{Column, ReadTxn};
@@ -106,8 +107,13 @@ impl Consistent<'_> {
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_snapshot(&self, mut visit: impl FnMut(Result<(SnapshotKey, Snapshot)>) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Snapshots, &[], |key, value| visit(decode(key, value)))
+    pub fn each_snapshot(
+        &self,
+        mut visit: impl FnMut(Result<(SnapshotKey, Snapshot), DamagedRecord>) -> Result<()>,
+    ) -> Result<()> {
+        self.txn.scan(Column::Snapshots, &[], |key, value| {
+            visit(decode(key, value).map_err(|err| DamagedRecord::new(Column::Snapshots, key, value, &err)))
+        })
     }
 
     /// Calls `visit` with every layer, in the order of their numbers. A record that cannot be decoded is passed as an
@@ -115,10 +121,10 @@ impl Consistent<'_> {
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_layer(&self, mut visit: impl FnMut(LayerId, Result<Layer>) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Layers, &[], |key, value| match numbered(key) {
-            Some(id) => visit(id, Layer::decode(value)),
-            None => Ok(()),
+    pub fn each_layer(&self, mut visit: impl FnMut(LayerId, Result<Layer, DamagedRecord>) -> Result<()>) -> Result<()> {
+        self.txn.scan(Column::Layers, &[], |key, value| {
+            let Some(id) = numbered(key) else { return Ok(()) };
+            visit(id, Layer::decode(value).map_err(|err| DamagedRecord::new(Column::Layers, key, value, &err)))
         })
     }
 

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use super::damaged::DamagedRecord;
 use super::record::{Layer, Retained, Snapshot};
 use super::{Consistent, Metadata, Transaction, schema};
 use crate::Result;
@@ -55,9 +56,13 @@ impl Consistent<'_> {
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_retained(&self, mut visit: impl FnMut(Result<(RetainedName, Retained)>) -> Result<()>) -> Result<()> {
+    pub fn each_retained(
+        &self,
+        mut visit: impl FnMut(Result<(RetainedName, Retained), DamagedRecord>) -> Result<()>,
+    ) -> Result<()> {
         self.txn.scan(Column::Retained, &[], |key, value| {
-            visit(schema::parse_retained(key).and_then(|name| Ok((name, Retained::decode(value)?))))
+            let read = schema::parse_retained(key).and_then(|name| Ok((name, Retained::decode(value)?)));
+            visit(read.map_err(|err| DamagedRecord::new(Column::Retained, key, value, &err)))
         })
     }
 }

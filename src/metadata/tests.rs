@@ -177,6 +177,7 @@ fn a_newer_schema_is_refused_with_what_to_do() {
 
 mod leases;
 mod policy;
+mod repairs;
 mod sweep;
 
 #[test]

@@ -8,21 +8,17 @@
 //! known and [`create`](LayerDirs::create) needs no call to find out.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, Mode, RenameFlags, mkdirat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::layout::Layout;
-use super::remove::{RemoveStats, remove_tree};
+use super::remove::{RemoveStats, mounted, remove_tree, remove_tree_while};
 use super::stage::Attributes;
 use super::usage::{FreeSpace, free_bytes, free_space};
 use crate::types::LayerId;
 use crate::{Error, FsOp, Result};
-
-/// How many layers of one number can be set aside. Numbers are not reused, so one is usual.
-const SET_ASIDE_LIMIT: u32 = 1000;
 
 /// Name of the directory that [`LayerDirs::open`] sends the way of a layer. Not a [`LayerId`].
 const SCOUT: &str = ".scout";
@@ -36,7 +32,7 @@ pub struct LayerDirs {
     pub(super) layers: Dir,
     pub(super) staging: Dir,
     pub(super) trash: Dir,
-    lost_found: Dir,
+    pub(super) lost_found: Dir,
     /// What `mkdir` makes when it is asked for [`SCOUT_MODE`].
     made: Attributes,
     renames: Renames,
@@ -98,34 +94,16 @@ impl LayerDirs {
         let mut result = self.rename(&self.layers, &name, &self.trash, &name);
         if result == Err(Errno::EXIST) {
             // Only after a repair made a directory again whose predecessor still waits in the trash.
-            self.reclaim(id)?;
+            remove_tree(&self.trash, &name)?;
             result = self.rename(&self.layers, &name, &self.trash, &name);
         }
         match result {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
+            // On the directory itself; one below it goes along.
+            Err(Errno::BUSY) => Err(Error::fs(FsOp::Rename, &self.layers.path().join(&name))(mounted())),
             Err(err) => Err(Error::fs(FsOp::Rename, &self.layers.path().join(&name))(err)),
         }
-    }
-
-    /// Moves a layer to `lost+found`, for a human to look at, and returns where it is now. `None` when there is no such
-    /// directory.
-    ///
-    /// # Errors
-    /// [`Error::Fs`] and [`Error::NoSpace`].
-    pub fn set_aside(&self, id: LayerId) -> Result<Option<PathBuf>> {
-        let name = id.to_string();
-        let failed = |err| Error::fs(FsOp::Rename, &self.layers.path().join(&name))(err);
-        for n in 0..SET_ASIDE_LIMIT {
-            let aside = if n == 0 { name.clone() } else { format!("{name}.{n}") };
-            match self.rename(&self.layers, &name, &self.lost_found, &aside) {
-                Ok(()) => return Ok(Some(self.lost_found.path().join(aside))),
-                Err(Errno::NOENT) => return Ok(None),
-                Err(Errno::EXIST) => {}
-                Err(err) => return Err(failed(err)),
-            }
-        }
-        Err(failed(Errno::EXIST))
     }
 
     /// Makes durable what was moved out of `l`.
@@ -136,12 +114,13 @@ impl LayerDirs {
         rustix::fs::fsync(&self.layers).map_err(Error::fs(FsOp::Sync, self.layers.path()))
     }
 
-    /// Deletes a layer that is in the trash. Walks its tree. A missing one is no error.
+    /// Deletes a layer that is in the trash. Walks its tree. A missing one is no error. `go_on` is asked before each
+    /// entry, and may wait.
     ///
     /// # Errors
-    /// As [`remove_tree`].
-    pub fn reclaim(&self, id: LayerId) -> Result<RemoveStats> {
-        remove_tree(&self.trash, id.to_string())
+    /// As [`remove_tree_while`].
+    pub fn reclaim(&self, id: LayerId, go_on: &mut dyn FnMut() -> bool) -> Result<RemoveStats> {
+        remove_tree_while(&self.trash, id.to_string(), go_on)
     }
 
     /// Deletes what a crash left in `staging`. Walks its tree. A missing one is no error.

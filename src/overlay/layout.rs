@@ -7,6 +7,7 @@
 //! <root>/staging/<id>       directories not yet named by a record
 //! <root>/trash/<id>         renamed here first, deleted later
 //! <root>/lost+found/<id>    set aside by `fsck --repair` rather than deleted
+//! <root>/lost+found/record-<column>-<n>    bytes of a record that could not be read
 //! ```
 //!
 //! `<id>` is a [`LayerId`]: a number in base 36. It and `l` are short because the options of a mount of 128 layers

@@ -2,9 +2,11 @@
 //!
 //! Owns every question that is asked of the kernel and the file system once, at start. Features are tried rather than
 //! derived from a version wherever they can be tried without leaving a trace. What a pool cannot do without ends
-//! [`probe`] with an error that says what to change; what it can do without is reported in [`HostFeatures`].
+//! [`probe`] with an error that says what to change; what it can do without is reported in [`HostFeatures`]. Where there
+//! is no pool, or nothing may be written, [`observe`] tries nothing.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{Mode, ResolveFlags, fstatfs, openat2};
@@ -39,6 +41,17 @@ pub struct HostFeatures {
 }
 
 impl HostFeatures {
+    /// Like [`rows`](Self::rows), of what [`observe`] found.
+    pub fn untried_rows(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut rows = self.rows();
+        for (name, value, _) in &mut rows {
+            if ["overlayfs", "d_type"].contains(name) {
+                *value = "not tried".to_owned();
+            }
+        }
+        rows
+    }
+
     /// Returns name, value and reason to care of everything that was probed, for a human.
     pub fn rows(&self) -> Vec<(&'static str, String, &'static str)> {
         let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
@@ -65,25 +78,45 @@ impl HostFeatures {
 /// when the directories cannot be made.
 pub fn probe(layout: &Layout) -> Result<HostFeatures> {
     let staging = Dir::open(layout.staging())?;
-    let stat = fstatfs(&staging).map_err(Error::fs(FsOp::StatFs, staging.path()))?;
+    let features = features(&staging)?;
+    trial::run(layout, &staging, &features)?;
+    Ok(features)
+}
+
+/// Finds out what can be told without changing anything: for a pool that need not exist, and perhaps cannot.
+///
+/// # Errors
+/// [`Error::Fs`].
+pub fn observe(layout: &Layout) -> Result<HostFeatures> {
+    let mut place = layout.root();
+    loop {
+        // The dot, because the last component may be a symbolic link.
+        match (Dir::open(place.join(".")), place.parent()) {
+            (Err(Error::Fs { source, .. }), Some(parent)) if source.kind() == io::ErrorKind::NotFound => place = parent,
+            (dir, _) => return features(&dir?),
+        }
+    }
+}
+
+/// Asks the kernel, and the file system of a directory.
+fn features(dir: &Dir) -> Result<HostFeatures> {
+    let stat = fstatfs(dir).map_err(Error::fs(FsOp::StatFs, dir.path()))?;
     let kernel = read("/proc/sys/kernel/osrelease");
     let version = version(&kernel);
     let file_system = file_system_name(stat.f_type);
     let userns = in_user_namespace(&read("/proc/self/uid_map"));
-    let features = HostFeatures {
+    Ok(HostFeatures {
         index_off: Path::new("/sys/module/overlay/parameters/index").exists(),
         userns,
         userxattr: userns && file_system != "tmpfs" && version >= (5, 11),
         idmapped: can_map_ids(&file_system, version),
-        openat2: openat2(&staging, c".", OPEN_DIR, Mode::empty(), ResolveFlags::BENEATH).is_ok(),
+        openat2: openat2(dir, c".", OPEN_DIR, Mode::empty(), ResolveFlags::BENEATH).is_ok(),
         redirects: ["redirect_dir", "metacopy"]
             .iter()
             .any(|name| read(&format!("/sys/module/overlay/parameters/{name}")) == "Y"),
         kernel,
         file_system,
-    };
-    trial::run(layout, &staging, &features)?;
-    Ok(features)
+    })
 }
 
 /// Returns a file of `/proc` or `/sys` without the line end, and nothing when there is none.

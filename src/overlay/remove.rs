@@ -7,7 +7,8 @@
 //! that the space comes back, and the first such entry is reported at the end. Any other error ends the walk at once.
 //!
 //! Files are unlinked without asking for their type first; the listing has it. Time and number of system calls are
-//! linear in the number of entries, and depth costs neither stack nor descriptors.
+//! linear in the number of entries, and depth costs neither stack nor descriptors. Whoever deletes may be asked before
+//! each entry, so that a tree of a million files can be slowed down, and its deletion ended in the middle.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -42,6 +43,18 @@ pub struct RemoveStats {
 /// [`Error::Fs`] with the path of the first entry that could not be deleted, and in its source why: a mount, or an
 /// immutable file. [`Error::Invalid`] for a name that is no name of an entry.
 pub fn remove_tree(parent: &Dir, name: impl AsRef<OsStr>) -> Result<RemoveStats> {
+    remove_tree_while(parent, name, &mut || true)
+}
+
+/// Like [`remove_tree`], and asks `go_on` before each entry; it may wait.
+///
+/// # Errors
+/// As for [`remove_tree`]; [`Error::ShuttingDown`] when it is not to go on. What is left can be deleted later.
+pub fn remove_tree_while(
+    parent: &Dir,
+    name: impl AsRef<OsStr>,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<RemoveStats> {
     let name = name.as_ref();
     let invalid = || Error::invalid("name", format!("{name:?} names no directory entry"));
     let top = match name.as_bytes() {
@@ -49,7 +62,7 @@ pub fn remove_tree(parent: &Dir, name: impl AsRef<OsStr>) -> Result<RemoveStats>
         bytes if bytes.contains(&b'/') => return Err(invalid()),
         bytes => CString::new(bytes).map_err(|_| invalid())?,
     };
-    let mut removal = Removal { parent, stats: RemoveStats::default(), buffer: Vec::new(), kept: None };
+    let mut removal = Removal { parent, stats: RemoveStats::default(), buffer: Vec::new(), kept: None, go_on };
     for _ in 0..PASSES {
         let gone = removal.pass(&top)?;
         if let Some(err) = removal.kept.take() {
@@ -62,15 +75,20 @@ pub fn remove_tree(parent: &Dir, name: impl AsRef<OsStr>) -> Result<RemoveStats>
     Err(Error::fs(FsOp::Remove, &parent.path().join(name))(Errno::NOTEMPTY))
 }
 
-struct Removal<'d> {
+struct Removal<'d, 'g> {
     parent: &'d Dir,
     stats: RemoveStats,
     buffer: Vec<MaybeUninit<u8>>,
     /// The first entry that had to be left.
     kept: Option<Error>,
+    go_on: &'g mut dyn FnMut() -> bool,
 }
 
-impl Removal<'_> {
+impl Removal<'_, '_> {
+    fn ask(&mut self) -> Result<()> {
+        if (self.go_on)() { Ok(()) } else { Err(Error::ShuttingDown) }
+    }
+
     /// Walks the tree once; tells whether its top is gone.
     fn pass(&mut self, top: &CString) -> Result<bool> {
         let dir = self.parent;
@@ -80,6 +98,7 @@ impl Removal<'_> {
             Ok(fd) => Descent::new(top.clone(), fd),
             Err(Errno::NOENT) => return Ok(true),
             Err(Errno::NOTDIR | Errno::LOOP) => {
+                self.ask()?;
                 return match unlinkat(parent, top, AtFlags::empty()) {
                     Ok(()) => {
                         self.stats.files += 1;
@@ -102,6 +121,7 @@ impl Removal<'_> {
                     Err(Errno::NOENT) => {}
                     // Replaced since it was listed.
                     Err(Errno::NOTDIR | Errno::LOOP) => {
+                        self.ask()?;
                         let result = unlinkat(descent.fd(), &name, AtFlags::empty());
                         self.settle(&descent, &name, result, false)?;
                     }
@@ -111,9 +131,11 @@ impl Removal<'_> {
             }
             let left = descent.leave().map_err(|err| lost(dir, &descent, err))?;
             let Some(name) = left else { break };
+            self.ask()?;
             let result = unlinkat(descent.fd(), &name, AtFlags::REMOVEDIR);
             self.settle(&descent, &name, result, true)?;
         }
+        self.ask()?;
         match unlinkat(parent, top, AtFlags::REMOVEDIR) {
             Ok(()) => {
                 self.stats.directories += 1;
@@ -131,11 +153,16 @@ impl Removal<'_> {
         // Only the first of each is reported, and paths cost, so the errors are looked at after the listing.
         let mut left = None;
         let mut fatal = None;
+        let mut stopped = false;
         let (fd, pending) = descent.current();
         let listed = for_each_entry(fd, &mut self.buffer, |name, kind| {
             if kind == FileType::Directory {
                 pending.push(name.to_owned());
                 return Ok(());
+            }
+            if !(self.go_on)() {
+                stopped = true;
+                return Err(Errno::CANCELED);
             }
             match unlinkat(fd, name, AtFlags::empty()) {
                 Ok(()) => files += 1,
@@ -154,6 +181,9 @@ impl Removal<'_> {
         });
         self.stats.files += files;
         crate::failpoint::hit("remove tree: files of a directory deleted");
+        if stopped {
+            return Err(Error::ShuttingDown);
+        }
         if let Some((name, err)) = left {
             self.settle(descent, &name, Err(err), false)?;
         }
@@ -197,12 +227,15 @@ fn can_be_left(err: Errno) -> bool {
     matches!(err, Errno::BUSY | Errno::XDEV | Errno::PERM | Errno::ACCESS | Errno::ROFS)
 }
 
+/// Says that a mount is in the way.
+pub(super) fn mounted() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "something is mounted on it; unmount it first")
+}
+
 /// Says why `name` in `dir` could not be deleted.
 fn failure(path: PathBuf, dir: BorrowedFd<'_>, name: &CStr, err: Errno) -> Error {
     let source = match err {
-        Errno::BUSY | Errno::XDEV => {
-            io::Error::new(io::ErrorKind::ResourceBusy, "something is mounted on it; unmount it first")
-        }
+        Errno::BUSY | Errno::XDEV => mounted(),
         // Root is refused only by a flag, on the entry or on the directory that it is in.
         Errno::PERM if is_pinned(dir, name) => io::Error::new(
             io::ErrorKind::PermissionDenied,

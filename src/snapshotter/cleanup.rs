@@ -7,9 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::metadata::Metadata;
 use crate::overlay::LayerDirs;
 use crate::types::LayerId;
-use crate::{Chain, Result, failpoint};
+use crate::{Chain, Error, Result, failpoint};
 
 use super::background::Background;
+use super::busy::{BusyLayer, BusyLayers};
+use super::pace::{Pace, Turn};
 
 /// How many layers a worker takes at a time.
 const BATCH: usize = 64;
@@ -17,7 +19,7 @@ const BATCH: usize = 64;
 const FORGET: usize = 512;
 /// How long deleted layers wait for more to be forgotten with them.
 const FORGET_AFTER: Duration = Duration::from_secs(1);
-/// How long a layer that could not be deleted (a mount is below it) waits for the next try.
+/// How long records that could not be written wait for the next try.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Deletes what is in trash.
@@ -29,18 +31,18 @@ pub(super) struct Reclaimer {
 struct Shared {
     metadata: Arc<Metadata>,
     dirs: Arc<LayerDirs>,
+    pace: Pace,
     state: Mutex<State>,
     /// Signalled when something is enqueued or has become due, and at the stop.
     work: Condvar,
-    /// Signalled when a batch is done.
+    /// Signalled when a layer is done.
     done: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<(u64, LayerId)>,
-    /// Busy layers, with the time of their next try.
-    delayed: VecDeque<(Instant, LayerId)>,
+    busy: BusyLayers,
     /// Everything that is queued or being deleted, by its number in the order of arrival.
     pending: BTreeSet<u64>,
     /// Deleted layers that still have a record.
@@ -60,11 +62,20 @@ enum Work {
     Forget(Vec<LayerId>),
 }
 
+/// What became of a layer.
+enum Outcome {
+    Deleted,
+    Busy(Error),
+    /// Left for the next start.
+    Stopped,
+}
+
 impl Reclaimer {
-    pub fn start(metadata: Arc<Metadata>, dirs: Arc<LayerDirs>, workers: usize) -> Result<Reclaimer> {
+    pub fn start(metadata: Arc<Metadata>, dirs: Arc<LayerDirs>, workers: usize, pace: Pace) -> Result<Reclaimer> {
         let shared = Arc::new(Shared {
             metadata,
             dirs,
+            pace,
             state: Mutex::new(State { workers: workers.max(1), ..State::default() }),
             work: Condvar::new(),
             done: Condvar::new(),
@@ -101,22 +112,38 @@ impl Reclaimer {
         self.shared.done.notify_all();
     }
 
+    /// Has busy layers tried again now.
+    pub fn retry_busy(&self) {
+        let mut state = self.shared.lock();
+        let busy = state.busy.take_all();
+        busy.into_iter().for_each(|layer| state.push(layer));
+        drop(state);
+        self.shared.work.notify_all();
+    }
+
     /// Returns how many layers wait, busy ones included.
     pub fn len(&self) -> usize {
         let state = self.shared.lock();
-        state.pending.len() + state.delayed.len()
+        state.pending.len() + state.busy.waiting()
     }
 
     /// Returns those layers in trash that give nothing back for now: deleted already, or busy.
     pub fn settled(&self) -> HashSet<LayerId> {
         let state = self.shared.lock();
-        state.delayed.iter().map(|(_, layer)| *layer).chain(state.deleted.iter().copied()).collect()
+        state.busy.layers().chain(state.deleted.iter().copied()).collect()
     }
 
-    /// Has the workers end after the layer that each is deleting, and waits for them.
+    /// Returns how many layers are busy, and up to `limit` of them.
+    pub fn busy(&self, limit: usize) -> (usize, Vec<BusyLayer>) {
+        let state = self.shared.lock();
+        (state.busy.len(), state.busy.list(limit, Instant::now()))
+    }
+
+    /// Has the workers end, in the middle of a layer if need be, and waits for them.
     pub fn stop(&self) {
         self.release();
         self.shared.lock().stopped = true;
+        self.shared.pace.stop();
         self.shared.work.notify_all();
         self.workers.join();
         let deleted = std::mem::take(&mut self.shared.lock().deleted);
@@ -131,15 +158,11 @@ impl State {
         self.queue.push_back((self.last, layer));
     }
 
-    /// Has deleted layers forgotten: at once when they are many, else after a while, when there may be more.
-    fn note_deleted(&mut self, deleted: impl Iterator<Item = LayerId>) {
-        self.deleted.extend(deleted);
-        let now = Instant::now();
-        let due = match self.deleted.len() {
-            0 => return,
-            FORGET.. => now,
-            _ => now + FORGET_AFTER,
-        };
+    /// Has a deleted layer forgotten: at once when they are many, else after a while, when there may be more.
+    fn note_deleted(&mut self, layer: LayerId, now: Instant) {
+        self.busy.forget(layer, now);
+        self.deleted.push(layer);
+        let due = if self.deleted.len() < FORGET { now + FORGET_AFTER } else { now };
         self.forget = Some(self.forget.map_or(due, |before| before.min(due)));
     }
 
@@ -149,11 +172,7 @@ impl State {
     }
 
     fn push_due(&mut self, now: Instant) {
-        while let Some((due, layer)) = self.delayed.front().copied() {
-            if due > now {
-                return;
-            }
-            self.delayed.pop_front();
+        for layer in self.busy.take_due(now) {
             self.push(layer);
         }
     }
@@ -166,9 +185,10 @@ impl Shared {
     }
 
     fn run(&self) {
+        let mut turn = self.pace.turn();
         while let Some(work) = self.next_work() {
             match work {
-                Work::Delete(batch) => self.delete_all(&batch),
+                Work::Delete(batch) => self.delete_all(&batch, &mut turn),
                 Work::Forget(deleted) if self.forget(&deleted) => {}
                 Work::Forget(deleted) => self.lock().forget_again(deleted),
             }
@@ -193,7 +213,7 @@ impl Shared {
                 let count = state.queue.len().div_ceil(state.workers).min(BATCH);
                 return Some(Work::Delete(state.queue.drain(..count).collect()));
             }
-            let due = state.delayed.front().map(|(due, _)| *due).into_iter().chain(state.forget).min();
+            let due = state.busy.next_due().into_iter().chain(state.forget).min();
             state = match due {
                 None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
@@ -204,39 +224,38 @@ impl Shared {
         }
     }
 
-    fn delete_all(&self, batch: &[(u64, LayerId)]) {
-        // At the stop the rest is left for the next start.
-        let delete = |layer| !self.lock().stopped && self.delete(layer);
-        let (deleted, busy): (Vec<_>, Vec<_>) = batch.iter().partition(|(_, layer)| delete(*layer));
-        let mut state = self.lock();
-        for (number, _) in batch {
+    fn delete_all(&self, batch: &[(u64, LayerId)], turn: &mut Turn<'_>) {
+        for (number, layer) in batch {
+            let outcome = self.delete(*layer, turn);
+            let (mut state, now) = (self.lock(), Instant::now());
             state.pending.remove(number);
+            match outcome {
+                Outcome::Deleted => state.note_deleted(*layer, now),
+                Outcome::Busy(err) => state.busy.note(*layer, &err, now),
+                Outcome::Stopped => return,
+            }
+            drop(state);
+            self.done.notify_all();
         }
-        state.delayed.extend(busy.into_iter().map(|(_, layer)| (Instant::now() + RETRY, layer)));
-        state.note_deleted(deleted.into_iter().map(|(_, layer)| layer));
-        drop(state);
-        self.done.notify_all();
     }
 
-    /// Deletes a layer's directory, wherever the removal left it; false when it has to be tried again.
-    fn delete(&self, layer: LayerId) -> bool {
+    /// Deletes a layer's directory, wherever the removal left it.
+    fn delete(&self, layer: LayerId, turn: &mut Turn<'_>) -> Outcome {
         let result = self.metadata.is_trash(layer).and_then(|is_trash| {
             // The last look before data is gone: only a record in trash says that it may go, and only when no other one
             // says that it may not.
             if is_trash && self.metadata.layer(layer)?.is_none() {
                 self.dirs.move_to_trash(layer)?;
                 failpoint::hit("reclaim: before deleting");
-                self.dirs.reclaim(layer)?;
+                self.dirs.reclaim(layer, &mut || turn.take())?;
             }
             Ok(())
         });
         failpoint::hit("reclaim: deleted");
         match result {
-            Ok(()) => true,
-            Err(err) => {
-                tracing::warn!(%layer, error = %Chain(&err), "a removed layer cannot be deleted yet");
-                false
-            }
+            Ok(()) => Outcome::Deleted,
+            Err(Error::ShuttingDown) => Outcome::Stopped,
+            Err(err) => Outcome::Busy(err),
         }
     }
 
@@ -278,7 +297,7 @@ mod tests {
         layout.create().unwrap();
         let metadata = Arc::new(Metadata::open(layout.meta(), Durability::Written).unwrap());
         let dirs = Arc::new(LayerDirs::open(&layout).unwrap());
-        let reclaimer = Reclaimer::start(metadata, dirs, 1).unwrap();
+        let reclaimer = Reclaimer::start(metadata, dirs, 1, Pace::new(0, || false)).unwrap();
         reclaimer.shared.lock().pending.insert(0);
         reclaimer
     }

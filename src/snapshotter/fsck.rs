@@ -3,8 +3,11 @@
 //! It runs beside requests: a finding that another thread's unfinished operation explains is looked at again before it
 //! is reported. The order of those second looks is what makes them right, see [`Check::confirm`].
 
+mod problem;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
+
+pub use problem::ProblemKind;
 
 use crate::Result;
 use crate::metadata::{Kind, Layer, Metadata, Retained, RetainedName, Snapshot};
@@ -22,6 +25,8 @@ pub struct FsckReport {
     pub layers: u64,
     /// Layer directories that were found.
     pub directories: u64,
+    /// Leases that were checked.
+    pub leases: u64,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -33,97 +38,6 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// What was done about it; `None` when nothing was.
     pub repair: Option<String>,
-}
-
-/// The disagreements there can be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// A directory in `l/` that no record names.
-    OrphanDirectory(LayerId),
-    /// A directory in `staging/` that nobody is making.
-    LeftoverStaging(LayerId),
-    /// A directory in `trash/` that no record names.
-    OrphanTrash(LayerId),
-    /// A name that leasehold did not give; it is never touched.
-    UnknownName(String),
-    /// A layer without its directory, or without a part of it.
-    MissingDirectory(LayerId),
-    /// A snapshot that names a layer without a record.
-    MissingLayer(SnapshotKey, LayerId),
-    /// A retained snapshot that keeps a layer without a record.
-    RetainedWithoutLayer(RetainedName, LayerId),
-    /// A layer whose record counts wrongly the snapshots that name it, and the retained ones that keep it.
-    WrongReferences {
-        /// The layer.
-        layer: LayerId,
-        /// What its record says.
-        recorded: Layer,
-        /// What was counted.
-        counted: u32,
-    },
-    /// A snapshot whose parent does not exist.
-    MissingParent(SnapshotKey),
-    /// A snapshot whose list of layers is not that of its parent.
-    WrongParentLayers(SnapshotKey),
-    /// A child without an entry in `children`, by the numbers of parent and child.
-    MissingChild(u64, u64),
-    /// An entry in `children` without such a child.
-    StaleChild(u64, u64),
-    /// A record that cannot be decoded.
-    UnreadableRecord(String),
-}
-
-impl ProblemKind {
-    /// Returns a fixed word for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            ProblemKind::OrphanDirectory(_) => "orphan-directory",
-            ProblemKind::LeftoverStaging(_) => "leftover-staging",
-            ProblemKind::OrphanTrash(_) => "orphan-trash",
-            ProblemKind::UnknownName(_) => "unknown-name",
-            ProblemKind::MissingDirectory(_) => "missing-directory",
-            ProblemKind::MissingLayer(..) => "missing-layer",
-            ProblemKind::RetainedWithoutLayer(..) => "retained-without-layer",
-            ProblemKind::WrongReferences { .. } => "wrong-references",
-            ProblemKind::MissingParent(_) => "missing-parent",
-            ProblemKind::WrongParentLayers(_) => "wrong-parent-layers",
-            ProblemKind::MissingChild(..) => "missing-child",
-            ProblemKind::StaleChild(..) => "stale-child",
-            ProblemKind::UnreadableRecord(_) => "unreadable-record",
-        }
-    }
-}
-
-impl fmt::Display for ProblemKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProblemKind::OrphanDirectory(id) => write!(f, "no record names the directory l/{id}"),
-            ProblemKind::LeftoverStaging(id) => write!(f, "nobody is making the directory staging/{id}"),
-            ProblemKind::OrphanTrash(id) => write!(f, "no record names the directory trash/{id}"),
-            ProblemKind::UnknownName(name) => write!(f, "{name:?} is not a name that leasehold gave"),
-            ProblemKind::MissingDirectory(id) => write!(f, "the directory l/{id} or a part of it is missing"),
-            ProblemKind::MissingLayer(key, id) => {
-                write!(f, "snapshot {:?} names layer {id}, which has no record", key.as_str())
-            }
-            ProblemKind::RetainedWithoutLayer((namespace, name), id) => {
-                write!(f, "retained snapshot {name:?} of namespace {namespace} keeps layer {id}, which has no record")
-            }
-            ProblemKind::WrongReferences { layer, recorded, counted } => {
-                write!(f, "layer {layer} is named by {counted} snapshots, its record says {}", recorded.references)
-            }
-            ProblemKind::MissingParent(key) => write!(f, "the parent of snapshot {:?} does not exist", key.as_str()),
-            ProblemKind::WrongParentLayers(key) => {
-                write!(f, "the layers listed in snapshot {:?} are not those of its parent", key.as_str())
-            }
-            ProblemKind::MissingChild(parent, child) => {
-                write!(f, "snapshot number {child} is not entered as a child of number {parent}")
-            }
-            ProblemKind::StaleChild(parent, child) => {
-                write!(f, "snapshot number {child} is entered as a child of number {parent}, and is not")
-            }
-            ProblemKind::UnreadableRecord(text) => f.write_str(text),
-        }
-    }
 }
 
 /// One check, with what it has read.
@@ -140,6 +54,7 @@ pub(super) struct Check<'a> {
     pub retained: BTreeMap<RetainedName, Retained>,
     children: HashSet<(u64, u64)>,
     trash: HashSet<LayerId>,
+    leases: u64,
     found: Vec<ProblemKind>,
 }
 
@@ -156,6 +71,7 @@ impl<'a> Check<'a> {
             retained: BTreeMap::new(),
             children: HashSet::new(),
             trash: HashSet::new(),
+            leases: 0,
             found: Vec::new(),
         };
         // Directories before records: what is made in between has a record, and what goes is looked at again.
@@ -183,27 +99,28 @@ impl<'a> Check<'a> {
             snapshots: check.snapshots.len() as u64,
             layers: check.layers.len() as u64,
             directories: layers.ids.len() as u64,
+            leases: check.leases,
             problems,
         };
         Ok((check, report))
     }
 
     fn read_records(&mut self) -> Result<()> {
-        let Check { metadata, snapshots, layers, unreadable, retained, children, trash, found, .. } = self;
+        let Check { metadata, snapshots, layers, unreadable, retained, children, trash, leases, found, .. } = self;
         metadata.read(|records| {
             records.each_snapshot(|entry| {
                 match entry {
                     Ok((key, snapshot)) => drop(snapshots.insert(key, snapshot)),
-                    Err(err) => found.push(ProblemKind::UnreadableRecord(err.to_string())),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
                 }
                 Ok(())
             })?;
             records.each_layer(|id, layer| {
                 match layer {
                     Ok(layer) => drop(layers.insert(id, layer)),
-                    Err(err) => {
+                    Err(damaged) => {
                         unreadable.insert(id);
-                        found.push(ProblemKind::UnreadableRecord(format!("layer {id}: {err}")));
+                        found.push(ProblemKind::UnreadableRecord(damaged));
                     }
                 }
                 Ok(())
@@ -211,7 +128,7 @@ impl<'a> Check<'a> {
             records.each_retained(|entry| {
                 match entry {
                     Ok((name, record)) => drop(retained.insert(name, record)),
-                    Err(err) => found.push(ProblemKind::UnreadableRecord(err.to_string())),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
                 }
                 Ok(())
             })?;
@@ -222,7 +139,12 @@ impl<'a> Check<'a> {
             records.each_trash(|id| {
                 trash.insert(id);
                 Ok(())
-            })
+            })?;
+            let check = records.check_leases()?;
+            *leases = check.leases;
+            found.extend(check.damaged.into_iter().map(ProblemKind::UnreadableRecord));
+            found.extend(check.faults.into_iter().map(ProblemKind::Leases));
+            Ok(())
         })
     }
 
@@ -318,6 +240,7 @@ impl<'a> Check<'a> {
             | ProblemKind::WrongParentLayers(_)
             | ProblemKind::MissingChild(..)
             | ProblemKind::StaleChild(..)
+            | ProblemKind::Leases(_)
             | ProblemKind::UnreadableRecord(_) => true,
         })
     }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod background;
+mod busy;
 mod cleanup;
 mod commit;
 mod counting;
@@ -16,6 +17,7 @@ mod holds;
 mod inventory;
 mod list;
 mod mounts;
+mod pace;
 mod pressure;
 mod recover;
 mod remove;
@@ -31,6 +33,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 pub use accounts::{Accounts, ImageAccount, ImageTops, LeaseAccount, NamespaceAccount, Share};
+pub use busy::BusyLayer;
 pub use create::Create;
 pub use eviction::OnItsWay;
 pub use fsck::{FsckReport, Problem, ProblemKind};
@@ -51,6 +54,7 @@ use crate::{Error, Result};
 use background::Background;
 use cleanup::Reclaimer;
 use counting::Counting;
+use pace::Pace;
 use unclear::Unclear;
 
 /// How snapshots are made and answered.
@@ -72,6 +76,8 @@ pub struct Settings {
     pub retention: Option<Retention>,
     /// How many layers are reclaimed at a time.
     pub reclaim_workers: usize,
+    /// How many files and directories are deleted a second, by all together; 0 for as many as can be.
+    pub reclaim_per_second: u64,
     /// How long Cleanup waits for what was in trash when it was called.
     pub cleanup_wait: Duration,
 }
@@ -108,7 +114,8 @@ impl Snapshotter {
         let (metadata, dirs) = (Arc::new(metadata), Arc::new(dirs));
         let report = recover::recover(&metadata, &dirs)?;
         crate::failpoint::hit("start: recovered");
-        let reclaimer = Reclaimer::start(metadata.clone(), dirs.clone(), settings.reclaim_workers)?;
+        let pace = pace(&dirs, &settings);
+        let reclaimer = Reclaimer::start(metadata.clone(), dirs.clone(), settings.reclaim_workers, pace)?;
         for id in &report.trash {
             reclaimer.enqueue(*id);
         }
@@ -190,9 +197,26 @@ impl Snapshotter {
         self.reclaimer.len()
     }
 
+    /// Returns how many layers in trash cannot be deleted yet, and up to `limit` of them.
+    pub fn busy_layers(&self, limit: usize) -> (usize, Vec<BusyLayer>) {
+        self.reclaimer.busy(limit)
+    }
+
+    /// Has layers tried again now that could not be deleted.
+    pub fn retry_busy(&self) {
+        self.reclaimer.retry_busy();
+    }
+
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
+}
+
+/// Returns how fast layers are deleted.
+fn pace(dirs: &Arc<LayerDirs>, settings: &Settings) -> Pace {
+    let (dirs, min_free) = (dirs.clone(), settings.min_free);
+    // Not knowing is no reason to hurry.
+    Pace::new(settings.reclaim_per_second, move || room::shortage(&dirs, min_free).is_ok_and(|found| found.is_some()))
 }
 
 /// Layers between the making of their directory and the commit of their record.

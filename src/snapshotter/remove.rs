@@ -61,11 +61,13 @@ impl Snapshotter {
         }
     }
 
-    /// Waits until what is in trash now is deleted, at most as long as the pool is set to, and not while it stops.
+    /// Waits until what is in trash now is deleted, at most as long as the pool is set to, and not while it stops. What
+    /// could not be deleted before is tried once more.
     ///
     /// What is left after that is deleted in the background; it is no error.
     pub fn cleanup(&self) {
         self.settle_unclear();
+        self.reclaimer.retry_busy();
         if !self.reclaimer.wait(self.settings.cleanup_wait) {
             tracing::info!(left = self.reclaimer.len(), "cleanup answers before everything in trash is deleted");
         }

@@ -2,7 +2,10 @@
 //!
 //! Garbage is reclaimed, counts and links are corrected, an active layer without its directory gets an empty one. A
 //! damaged committed snapshot is dropped with everything on top of it, because nothing can be mounted there any more;
-//! the directories that are left are set aside in `lost+found/`, never deleted.
+//! the directories that are left are set aside in `lost+found/`, never deleted. So are the bytes of records that nobody
+//! can read. No repair of leases takes a hold away (`leases.rs`).
+
+mod leases;
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -144,7 +147,9 @@ impl Check<'_> {
             }
             ProblemKind::MissingChild(parent, child) => self.repair_child(*parent, *child, true)?,
             ProblemKind::StaleChild(parent, child) => self.repair_child(*parent, *child, false)?,
-            ProblemKind::UnknownName(_) | ProblemKind::UnreadableRecord(_) => return Ok(None),
+            ProblemKind::Leases(fault) => self.repair_leases(fault)?,
+            ProblemKind::UnreadableRecord(record) => return self.set_record_aside(record),
+            ProblemKind::UnknownName(_) => return Ok(None),
         };
         Ok(Some(done))
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::overlay::FreeSpace;
+use crate::overlay::{FreeSpace, LayerDirs};
 use crate::{Error, Result};
 
 use super::Snapshotter;
@@ -73,19 +73,27 @@ impl Snapshotter {
     }
 
     fn check_free_space(&self) -> Result<()> {
-        if self.settings.min_free == 0 {
-            return Ok(());
-        }
-        let (free, root) = (self.dirs.free_space()?, self.layout().root().display());
-        let what = match free.inodes {
-            _ if free.bytes < self.settings.min_free => {
-                format!("{} bytes are free in {root}, and limits.min_free is {}", free.bytes, self.settings.min_free)
-            }
-            Some(inodes) if inodes < MIN_FREE_INODES => {
-                format!("{inodes} inodes are free in {root}, and {MIN_FREE_INODES} are kept for removals and restarts")
-            }
-            _ => return Ok(()),
-        };
+        let Some(shortage) = shortage(&self.dirs, self.settings.min_free)? else { return Ok(()) };
+        let what = format!("{}: {shortage}", self.layout().root().display());
         Err(Error::NoSpace { what, source: None })
     }
+}
+
+/// Says what there is too little of for anything new to be made; `None` when there is enough, or nothing is to be kept
+/// free. One system call.
+///
+/// # Errors
+/// [`Error::Fs`].
+pub(super) fn shortage(dirs: &LayerDirs, min_free: u64) -> Result<Option<String>> {
+    if min_free == 0 {
+        return Ok(None);
+    }
+    let free = dirs.free_space()?;
+    Ok(match free.inodes {
+        _ if free.bytes < min_free => Some(format!("{} bytes are free, and limits.min_free is {min_free}", free.bytes)),
+        Some(inodes) if inodes < MIN_FREE_INODES => {
+            Some(format!("{inodes} inodes are free, and {MIN_FREE_INODES} are kept for removals and restarts"))
+        }
+        _ => None,
+    })
 }

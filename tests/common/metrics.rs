@@ -19,12 +19,18 @@ impl Metrics {
         format!("[metrics]\nlisten = \"127.0.0.1:{}\"\n", self.port)
     }
 
-    /// Reads all of them; nothing where they are not served yet.
+    /// Returns all metrics as text; nothing while nobody serves them.
     pub fn read(&self) -> String {
-        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return String::new() };
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+            stream.read_to_string(&mut text).unwrap();
+        }
         text
+    }
+
+    /// Returns the value of a metric without labels.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        self.read().lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 }

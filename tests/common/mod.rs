@@ -7,6 +7,7 @@ pub mod client;
 pub mod collections;
 pub mod containerd;
 pub mod daemon;
+pub mod damage;
 pub mod filesystem;
 pub mod handmade;
 pub mod headers;

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::SystemTime;
 
-use leasehold::metadata::{Metadata, Transaction};
-use leasehold::store::Durability;
-use leasehold::types::{MemberKind, SnapshotKey};
+use leasehold::store::Column;
+use leasehold::types::{Labels, LeaseId, Member, MemberKind, Namespace, SnapshotKey};
 
 use crate::common::client::{Client, upperdir};
 use crate::common::daemon::Site;
+use crate::common::damage::{change, change_bytes};
 use crate::common::history::{History, Op};
 use crate::common::tools::run;
 
@@ -87,6 +86,7 @@ pub fn damaged_pool(site: Site) -> Template {
     assert!(daemon.stop().success());
     leave_garbage(site.root());
     change(site.root(), |txn| txn.repair_child(7, 4711, true));
+    damage_leases(site.root());
     history.state.retain(|key, _| ["base", "kept"].contains(&key.as_str()));
     Template { site, history }
 }
@@ -95,6 +95,22 @@ pub fn damaged_pool(site: Site) -> Template {
 pub fn set_aside(site: &Site) -> BTreeSet<String> {
     let dirs = fs::read_dir(site.root().join("lost+found")).unwrap();
     dirs.filter_map(|dir| fs::read_to_string(dir.unwrap().path().join("fs/file")).ok()).collect()
+}
+
+/// Leaves a member that only one side has, and a lease that nobody can read.
+fn damage_leases(root: &Path) {
+    change(root, |txn| {
+        let namespace = Namespace::parse("default").unwrap();
+        for id in ["one", "two"] {
+            let (id, labels) = (LeaseId::parse(id).unwrap(), Labels::default());
+            txn.create_lease(&namespace, &id, labels, None).unwrap().unwrap();
+            txn.add_member(&namespace, &id, &Member::parse("images", "i").unwrap()).unwrap();
+        }
+    });
+    change_bytes(root, |txn| {
+        txn.delete(Column::Leased, b"default\0images\0i\0one".to_vec());
+        txn.put(Column::Leases, b"default\0two".to_vec(), b"\xff\xff\xff".to_vec());
+    });
 }
 
 fn remove_dir(client: &Client, key: &str) {
@@ -111,12 +127,4 @@ fn leave_garbage(root: &Path) {
     for name in ["l/zz3/fs", "l/zz3/work"] {
         fs::create_dir_all(root.join(name)).unwrap();
     }
-}
-
-/// Changes the records of a pool that no daemon serves.
-fn change(root: &Path, change: impl FnOnce(&mut Transaction<'_>)) {
-    let metadata = Metadata::open(root.join("meta"), Durability::Synced).unwrap();
-    let mut txn = metadata.write(SystemTime::now()).unwrap();
-    change(&mut txn);
-    txn.commit().unwrap();
 }

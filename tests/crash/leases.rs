@@ -1,16 +1,14 @@
 //! Changes of leases and namespaces, with what there must be after each.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::time::SystemTime;
 
-use leasehold::metadata::Metadata;
-use leasehold::store::Durability;
+use leasehold::store::Column;
 use leasehold::types::{Labels, LeaseId, Member, Namespace};
 use tonic::{Code, Status};
 
 use crate::common::client::Client;
 use crate::common::daemon::Site;
+use crate::common::damage::{change, keys};
 use crate::points::{CrashAt, Outcome};
 
 /// So many that a lease cannot be deleted in one transaction.
@@ -31,16 +29,15 @@ const BEFORE_THE_LAST: &str = "one: new 1, two: namespaces one two";
 pub fn template() -> Site {
     let site = Site::new();
     assert!(site.start().stop().success());
-    let metadata = Metadata::open(site.root().join("meta"), Durability::Synced).unwrap();
-    let mut txn = metadata.write(SystemTime::now()).unwrap();
-    for (namespace, id, members) in [("one", "big", MANY), ("two", "l", 0)] {
-        let (namespace, id) = (Namespace::parse(namespace).unwrap(), LeaseId::parse(id).unwrap());
-        txn.create_lease(&namespace, &id, Labels::default(), None).unwrap().unwrap();
-        for number in 0..members {
-            txn.add_member(&namespace, &id, &Member::parse("images", number.to_string()).unwrap()).unwrap();
+    change(site.root(), |txn| {
+        for (namespace, id, members) in [("one", "big", MANY), ("two", "l", 0)] {
+            let (namespace, id) = (Namespace::parse(namespace).unwrap(), LeaseId::parse(id).unwrap());
+            txn.create_lease(&namespace, &id, Labels::default(), None).unwrap().unwrap();
+            for number in 0..members {
+                txn.add_member(&namespace, &id, &Member::parse("images", number.to_string()).unwrap()).unwrap();
+            }
         }
-    }
-    txn.commit().unwrap();
+    });
     site
 }
 
@@ -75,14 +72,10 @@ pub fn check(site: &Site, answered: usize) {
     }
     client.delete_namespace("one").unwrap();
     assert!(daemon.stop().success());
-    let metadata = Metadata::open(site.root().join("meta"), Durability::Synced).unwrap();
-    let mut left = BTreeSet::new();
-    let mut note = |_, id: LeaseId, _| {
-        left.insert(id);
-        Ok(())
-    };
-    metadata.read(|records| records.each_member(&mut note)).unwrap();
-    assert!(left.is_empty(), "members of {left:?} are left");
+    for column in [Column::Members, Column::Leased, Column::Expiry] {
+        assert_eq!(keys(site.root(), column), Vec::<Vec<u8>>::new(), "left in {column:?}");
+    }
+    assert_eq!(site.fsck(false), Vec::<String>::new());
 }
 
 fn state(client: &Client) -> String {

@@ -68,6 +68,18 @@ pub fn leases_on(namespace: &Namespace, kind: &MemberKind, resource: &str) -> Ve
     [namespace, &[END], kind.as_bytes(), &[END], resource.as_bytes(), &[END]].concat()
 }
 
+/// Reads a key of `leased` without knowing the resource.
+pub fn parse_reverse(bytes: &[u8]) -> Result<(Namespace, LeaseId, Member)> {
+    let parse = || {
+        let (namespace, rest) = split_text(bytes)?;
+        let (kind, rest) = rest.split_once(char::from(END))?;
+        let (resource, id) = rest.split_once(char::from(END))?;
+        let member = Member::parse(kind, resource).ok()?;
+        Some((Namespace::parse(namespace).ok()?, LeaseId::parse(id).ok()?, member))
+    };
+    parse().ok_or_else(|| malformed("leased", bytes))
+}
+
 /// Reads the lease at the end of a key that begins with `prefix`. `None` where more than a lease's id follows: the
 /// prefix was made for a resource with NUL in it, which no lease can name.
 pub fn parse_leased(prefix: &[u8], bytes: &[u8]) -> Option<LeaseId> {
@@ -112,6 +124,8 @@ mod tests {
             prop_assert_eq!(parse_member(&member_key).unwrap(), (namespace.clone(), id.clone(), named.clone()));
             let prefix = leases_on(&namespace, named.kind(), named.id());
             prop_assert_eq!(parse_leased(&prefix, &leased(&namespace, &id, &named)), Some(id.clone()));
+            let reverse_key = leased(&namespace, &id, &named);
+            prop_assert_eq!(parse_reverse(&reverse_key).unwrap(), (namespace.clone(), id.clone(), named.clone()));
             let at = UNIX_EPOCH + Duration::from_nanos(nanos);
             prop_assert_eq!(parse_expiry(&expiry(at, &namespace, &id)).unwrap(), (at, namespace, id));
         }
@@ -135,6 +149,7 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_fail(bytes: Vec<u8>) {
             let _ = (parse_namespace(&bytes), parse_lease(&bytes), parse_member(&bytes), parse_expiry(&bytes));
+            let _ = parse_reverse(&bytes);
         }
     }
 }

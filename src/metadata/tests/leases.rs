@@ -3,11 +3,11 @@
 use super::*;
 use crate::types::{LeaseId, Member, MemberKind, Namespace, SnapshotLease};
 
-fn namespace(name: &str) -> Namespace {
+pub(super) fn namespace(name: &str) -> Namespace {
     Namespace::parse(name).unwrap()
 }
 
-fn id(id: &str) -> LeaseId {
+pub(super) fn id(id: &str) -> LeaseId {
     LeaseId::parse(id).unwrap()
 }
 
@@ -15,28 +15,28 @@ fn of_request(name: &str) -> SnapshotLease {
     SnapshotLease { id: id(name), snapshotter: "lease.hold".into() }
 }
 
-fn image(name: &str) -> Member {
+pub(super) fn image(name: &str) -> Member {
     Member::parse("images", name).unwrap()
 }
 
 /// Makes one change and commits it.
-fn change<T>(metadata: &Metadata, work: impl FnOnce(&mut Transaction<'_>) -> Result<T>) -> Result<T> {
+pub(super) fn change<T>(metadata: &Metadata, work: impl FnOnce(&mut Transaction<'_>) -> Result<T>) -> Result<T> {
     let mut txn = metadata.write(at(1))?;
     let answer = work(&mut txn)?;
     txn.commit()?;
     Ok(answer)
 }
 
-fn lease(metadata: &Metadata, ns: &str, name: &str, end: Option<u64>) {
+pub(super) fn lease(metadata: &Metadata, ns: &str, name: &str, end: Option<u64>) {
     let made = change(metadata, |txn| txn.create_lease(&namespace(ns), &id(name), Labels::default(), end.map(at)));
     assert!(made.unwrap().is_some());
 }
 
-fn add(metadata: &Metadata, ns: &str, name: &str, member: &Member) {
+pub(super) fn add(metadata: &Metadata, ns: &str, name: &str, member: &Member) {
     change(metadata, |txn| txn.add_member(&namespace(ns), &id(name), member)).unwrap();
 }
 
-fn members(metadata: &Metadata, ns: &str, name: &str) -> Vec<Member> {
+pub(super) fn members(metadata: &Metadata, ns: &str, name: &str) -> Vec<Member> {
     let mut all = Vec::new();
     let mut push = |member| {
         all.push(member);
@@ -46,14 +46,14 @@ fn members(metadata: &Metadata, ns: &str, name: &str) -> Vec<Member> {
     all
 }
 
-fn holder(metadata: &Metadata, ns: &str, resource: &str, now: u64) -> Option<String> {
+pub(super) fn holder(metadata: &Metadata, ns: &str, resource: &str, now: u64) -> Option<String> {
     let held = metadata.held_by(&namespace(ns), &MemberKind::Images, resource, at(now)).unwrap();
     let txn = metadata.write(at(now)).unwrap();
     assert_eq!(txn.held_by(&namespace(ns), &MemberKind::Images, resource, at(now)).unwrap(), held);
     held.map(|id| id.to_string())
 }
 
-fn entries(metadata: &Metadata) -> [usize; 4] {
+pub(super) fn entries(metadata: &Metadata) -> [usize; 4] {
     use crate::store::Column::{Expiry, Leased, Leases, Members};
     [Leases, Members, Leased, Expiry].map(|column| metadata.store.page(column, &[], None, 1 << 20).unwrap().len())
 }
@@ -130,7 +130,7 @@ fn a_lease_of_many_members_is_gone_at_once_and_its_members_soon() {
     assert!(metadata.leases(&ns, None, 10).unwrap().leases.is_empty());
     assert_eq!(holder(&metadata, "one", "999", 1), None);
     let [due] = &metadata.expired(at(1), 10).unwrap()[..] else { panic!("not due") };
-    assert!(due.deleted && due.id == big);
+    assert!(due.state == DueState::Deleted && due.id == big);
     // Neither comes back to life.
     assert!(matches!(change(&metadata, |txn| txn.add_member(&ns, &big, &image("x"))), Err(Error::NotFound(_))));
     assert!(matches!(change(&metadata, |txn| txn.delete_lease(&ns, &big)), Err(Error::NotFound(_))));

@@ -54,9 +54,9 @@ fn a_layer_goes_to_the_trash_once_and_is_reclaimed() {
     assert_eq!(dirs.list_layers().unwrap(), Listing::default());
     assert_eq!(dirs.list_trash().unwrap().ids, [ID]);
     assert!(layout.trashed(ID).join("fs/file").exists());
-    let stats = dirs.reclaim(ID).unwrap();
+    let stats = dirs.reclaim(ID, &mut || true).unwrap();
     assert_eq!((stats.directories, stats.files), (3, 1));
-    assert_eq!(dirs.reclaim(ID).unwrap().directories, 0);
+    assert_eq!(dirs.reclaim(ID, &mut || true).unwrap().directories, 0);
 }
 
 #[test]

@@ -127,9 +127,13 @@ func (b *bench) runUnits() error {
 }
 
 func (b *bench) unit(client snapshotsapi.SnapshotsClient, worker, n int) error {
+	return b.unitOf(client, worker, b.keys[n], b.names[n])
+}
+
+func (b *bench) unitOf(client snapshotsapi.SnapshotsClient, worker int, key, name string) error {
 	start := time.Now()
 	prepared, err := client.Prepare(b.ctx, &snapshotsapi.PrepareSnapshotRequest{
-		Snapshotter: snapshotter, Key: b.keys[n], Parent: baseName,
+		Snapshotter: snapshotter, Key: key, Parent: baseName,
 	})
 	if err != nil {
 		return err
@@ -144,13 +148,13 @@ func (b *bench) unit(client snapshotsapi.SnapshotsClient, worker, n int) error {
 	}
 	start = b.write.add(worker, start)
 	if _, err := client.Commit(b.ctx, &snapshotsapi.CommitSnapshotRequest{
-		Snapshotter: snapshotter, Name: b.names[n], Key: b.keys[n],
+		Snapshotter: snapshotter, Name: name, Key: key,
 	}); err != nil {
 		return err
 	}
 	start = b.commit.add(worker, start)
 	if _, err := client.Stat(b.ctx, &snapshotsapi.StatSnapshotRequest{
-		Snapshotter: snapshotter, Key: b.names[n],
+		Snapshotter: snapshotter, Key: name,
 	}); err != nil {
 		return err
 	}
@@ -161,11 +165,15 @@ func (b *bench) unit(client snapshotsapi.SnapshotsClient, worker, n int) error {
 func (b *bench) removeUnits() error {
 	b.remove.reset(b.settings.clients, b.units)
 	return b.each(b.settings.clients, b.units, func(client snapshotsapi.SnapshotsClient, worker, n int) error {
-		start := time.Now()
-		_, err := client.Remove(b.ctx, &snapshotsapi.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: b.names[n]})
-		b.remove.add(worker, start)
-		return err
+		return b.removeUnit(client, worker, b.names[n])
 	})
+}
+
+func (b *bench) removeUnit(client snapshotsapi.SnapshotsClient, worker int, name string) error {
+	start := time.Now()
+	_, err := client.Remove(b.ctx, &snapshotsapi.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: name})
+	b.remove.add(worker, start)
+	return err
 }
 
 func (b *bench) cleanup() error {

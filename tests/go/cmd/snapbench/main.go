@@ -2,6 +2,9 @@
 //
 // A unit is what unpacking one small layer costs the snapshotter: Prepare on a common base, one file written into the
 // upperdir, Commit, Stat. Then all the units are removed, and Cleanup deletes what they left.
+//
+// The phase reclaim makes layers with files first, and runs units that are removed again while nothing else happens, and
+// then beside one caller that removes all of the layers and calls Cleanup, as containerd's collector does.
 package main
 
 import (
@@ -25,9 +28,12 @@ type settings struct {
 	first   int
 	pid     int
 	phases  []string
+
+	reclaim int
+	files   int
 }
 
-var allPhases = []string{"present", "units", "remove", "cleanup"}
+var allPhases = []string{"present", "units", "remove", "cleanup", "reclaim"}
 
 // report is what is printed. Times in milliseconds are of single calls as a client sees them.
 type report struct {
@@ -49,6 +55,12 @@ type report struct {
 	Remove           *latency `json:"remove,omitempty"`
 	CleanupSeconds   float64  `json:"cleanup_seconds,omitempty"`
 
+	Alone        *unitLatency `json:"alone,omitempty"`
+	Reclaiming   *unitLatency `json:"reclaiming,omitempty"`
+	AloneUnits   int          `json:"alone_units,omitempty"`
+	BesideUnits  int          `json:"reclaiming_units,omitempty"`
+	ReclaimTakes float64      `json:"reclaim_seconds,omitempty"`
+
 	// The client shares the machine with the server: its part of the processors belongs to the result.
 	ClientCPUSeconds float64 `json:"client_cpu_seconds"`
 	ServerCPUSeconds float64 `json:"server_cpu_seconds,omitempty"`
@@ -59,12 +71,15 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("snapbench: ")
 	var s settings
-	phases := flag.String("phase", strings.Join(allPhases, ","), "phases to run, in this order")
+	phases := flag.String("phase", strings.Join(allPhases[:4], ","),
+		"phases to run, in this order: any of "+strings.Join(allPhases, ", "))
 	flag.StringVar(&s.socket, "socket", "", "unix socket of the snapshotter")
 	flag.IntVar(&s.clients, "clients", 8, "calls in flight")
 	flag.IntVar(&s.units, "units", 2000, "units to run")
 	flag.IntVar(&s.present, "present", 0, "committed snapshots to make first, in chains of ten")
 	flag.IntVar(&s.first, "first", 1, "number of the first unit: a server never sees a key twice")
+	flag.IntVar(&s.reclaim, "reclaim", 2000, "layers that are removed while units run")
+	flag.IntVar(&s.files, "files", 50, "files in each of them")
 	flag.IntVar(&s.pid, "pid", 0, "process id of the server, to report its processor time and memory")
 	flag.Parse()
 	s.phases = strings.Split(*phases, ",")
@@ -129,6 +144,11 @@ func run(ctx context.Context, s settings) (*report, error) {
 			return nil, err
 		}
 	}
+	if slices.Contains(s.phases, "reclaim") {
+		if err := b.runReclaim(r); err != nil {
+			return nil, err
+		}
+	}
 	r.ClientCPUSeconds = clientCPU() - cpuBefore
 	serverAfter, err := serverCPU(s.pid)
 	if err != nil {
@@ -149,3 +169,4 @@ func timed(f func() error) (float64, error) {
 func unitKey(n int) string     { return fmt.Sprintf("bench/%d/key-%d", n, n) }
 func unitName(n int) string    { return fmt.Sprintf("bench/%d/name-%d", n, n) }
 func presentName(n int) string { return fmt.Sprintf("present/%d/name-%d", n, n) }
+func reclaimName(n int) string { return fmt.Sprintf("reclaim/%d/name-%d", n, n) }
