@@ -28,23 +28,24 @@ impl Pool {
     fn new() -> Pool {
         let site = Site::with_settings(UPPERDIR_SETTING);
         let daemon = site.start();
-        let (client, mut history) = (Client::new(&daemon), History::default());
-        for op in [
-            Op::prepare("one", ""),
-            Op::write("one", "in the base"),
-            Op::commit("base", "one", ""),
-            Op::prepare("two", "base"),
-            Op::write("two", "in the middle"),
-            Op::commit("middle", "two", ""),
-            Op::prepare("active", "middle"),
-            Op::write("active", "active on the middle"),
-            Op::view("view", "middle"),
-            Op::view("empty view", ""),
-            Op::prepare("other", "base"),
-            Op::write("other", "on the base"),
-        ] {
-            history.run(&client, &op).unwrap();
-        }
+        let client = Client::new(&daemon);
+        let history = History::of(
+            &client,
+            [
+                Op::prepare("one", ""),
+                Op::write("one", "in the base"),
+                Op::commit("base", "one", ""),
+                Op::prepare("two", "base"),
+                Op::write("two", "in the middle"),
+                Op::commit("middle", "two", ""),
+                Op::prepare("active", "middle"),
+                Op::write("active", "active on the middle"),
+                Op::view("view", "middle"),
+                Op::view("empty view", ""),
+                Op::prepare("other", "base"),
+                Op::write("other", "on the base"),
+            ],
+        );
         Pool { site, history, daemon: Some(daemon) }
     }
 

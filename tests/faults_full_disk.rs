@@ -36,25 +36,27 @@ fn site(filesystem: &FileSystem, min_free: &str) -> Site {
     Site::with_settings(&settings).with_root(&filesystem.path().join("pool"))
 }
 
-/// Makes what is to be kept through everything.
-fn make_snapshots(daemon: &Daemon) -> History {
-    let (client, mut history) = (Client::new(daemon), History::default());
-    for op in [
-        Op::prepare("one", ""),
-        Op::write("one", "in the base"),
-        Op::commit("base", "one", ""),
-        Op::prepare("two", "base"),
-        Op::write("two", "on the base"),
-        Op::commit("second", "two", ""),
-        Op::prepare("active", "second"),
-        Op::write("active", "active"),
-        Op::view("view", "second"),
-        Op::prepare("to be removed", "second"),
-        Op::prepare("to be committed", "second"),
-    ] {
-        history.run(&client, &op).unwrap();
-    }
-    history
+/// Serves a pool with what is to be kept through everything.
+fn serve(site: &Site) -> (Daemon, Client, History) {
+    let daemon = site.start();
+    let client = Client::new(&daemon);
+    let history = History::of(
+        &client,
+        [
+            Op::prepare("one", ""),
+            Op::write("one", "in the base"),
+            Op::commit("base", "one", ""),
+            Op::prepare("two", "base"),
+            Op::write("two", "on the base"),
+            Op::commit("second", "two", ""),
+            Op::prepare("active", "second"),
+            Op::write("active", "active"),
+            Op::view("view", "second"),
+            Op::prepare("to be removed", "second"),
+            Op::prepare("to be committed", "second"),
+        ],
+    );
+    (daemon, client, history)
 }
 
 /// Writes records until one does not fit any more, and returns why. What was answered is in the history.
@@ -108,9 +110,7 @@ fn privileged_a_full_disk_refuses_new_snapshots_and_nothing_else() {
     privileged("a_full_disk_refuses_new_snapshots_and_nothing_else", || {
         each_file_system(|filesystem, min_free| {
             let site = site(filesystem, min_free);
-            let daemon = site.start();
-            let client = Client::new(&daemon);
-            let mut history = make_snapshots(&daemon);
+            let (daemon, client, mut history) = serve(&site);
             let filler = filesystem.fill();
             if min_free == "0" {
                 let status = write_until_full(&client, &mut history);
@@ -134,9 +134,7 @@ fn privileged_removals_and_commits_on_a_full_disk_are_done_or_refused_and_never_
     privileged("removals_and_commits_on_a_full_disk_are_done_or_refused_and_never_half", || {
         each_file_system(|filesystem, min_free| {
             let site = site(filesystem, min_free);
-            let daemon = site.start();
-            let client = Client::new(&daemon);
-            let mut history = make_snapshots(&daemon);
+            let (daemon, client, mut history) = serve(&site);
             let filler = filesystem.fill();
             for op in [Op::remove("to be removed"), Op::commit("committed", "to be committed", "")] {
                 match history.run(&client, &op) {
@@ -159,10 +157,9 @@ fn privileged_a_daemon_killed_on_a_full_disk_loses_nothing_and_starts_or_says_wh
     privileged("a_daemon_killed_on_a_full_disk_loses_nothing_and_starts_or_says_why_not", || {
         each_file_system(|filesystem, min_free| {
             let site = site(filesystem, min_free);
-            let daemon = site.start();
-            let mut history = make_snapshots(&daemon);
+            let (daemon, client, mut history) = serve(&site);
             let filler = filesystem.fill();
-            let status = write_until_full(&Client::new(&daemon), &mut history);
+            let status = write_until_full(&client, &mut history);
             assert!(is_refusal(&status), "{status}");
             daemon.kill();
             for _ in 0..3 {
@@ -187,9 +184,7 @@ fn privileged_a_disk_that_is_full_again_and_again_loses_nothing() {
         for make in [FileSystem::tmpfs, FileSystem::ext4] {
             let filesystem = make(SIZE);
             let site = site(&filesystem, "0");
-            let daemon = site.start();
-            let client = Client::new(&daemon);
-            let mut history = make_snapshots(&daemon);
+            let (daemon, client, mut history) = serve(&site);
             for round in 0..5 {
                 let filler = filesystem.fill();
                 // A little more each time, so that it is met in another place.

@@ -59,3 +59,19 @@ impl LayerDirs {
         Err(Error::fs(FsOp::Open, &self.lost_found.path().join(column))(Errno::EXIST))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::overlay::{LayerDirs, Layout};
+
+    #[test]
+    fn records_are_kept_side_by_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("pool")).unwrap();
+        layout.create().unwrap();
+        let dirs = LayerDirs::open(&layout).unwrap();
+        let kept = ["one", "two"].map(|text| dirs.keep_record("leases", text).unwrap());
+        assert_eq!(kept.clone().map(|path| std::fs::read_to_string(path).unwrap()), ["one", "two"]);
+        assert_eq!(kept, ["record-leases-0", "record-leases-1"].map(|name| layout.lost_found().join(name)));
+    }
+}

@@ -105,6 +105,15 @@ pub struct History {
 }
 
 impl History {
+    /// Carries out operations on a new pool; all must succeed.
+    pub fn of(client: &Client, ops: impl IntoIterator<Item = Op>) -> History {
+        let mut history = History::default();
+        for op in ops {
+            history.run(client, &op).unwrap();
+        }
+        history
+    }
+
     /// Carries out an operation that must succeed, unless the daemon dies meanwhile.
     pub fn run(&mut self, client: &Client, op: &Op) -> Result<(), Status> {
         assert!(self.pending.is_none(), "look first what became of the last call");

@@ -34,19 +34,19 @@ pub fn copy(from: &Path, to: &Path) {
 pub fn pool_with_leftovers(site: Site) -> Template {
     let daemon = site.start();
     let client = Client::new(&daemon);
-    let mut history = History::default();
-    for op in [
-        Op::prepare("one", ""),
-        Op::write("one", "in the base"),
-        Op::commit("base", "one", ""),
-        Op::prepare("kept", "base"),
-        Op::write("kept", "kept"),
-        Op::prepare("lost", "base"),
-        Op::view("lost view", ""),
-        Op::prepare("removed", "base"),
-    ] {
-        history.run(&client, &op).unwrap();
-    }
+    let mut history = History::of(
+        &client,
+        [
+            Op::prepare("one", ""),
+            Op::write("one", "in the base"),
+            Op::commit("base", "one", ""),
+            Op::prepare("kept", "base"),
+            Op::write("kept", "kept"),
+            Op::prepare("lost", "base"),
+            Op::view("lost view", ""),
+            Op::prepare("removed", "base"),
+        ],
+    );
     for key in ["lost", "lost view"] {
         remove_dir(&client, key);
     }
@@ -64,24 +64,24 @@ pub fn pool_with_leftovers(site: Site) -> Template {
 pub fn damaged_pool(site: Site) -> Template {
     let daemon = site.start();
     let client = Client::new(&daemon);
-    let mut history = History::default();
-    for op in [
-        Op::prepare("one", ""),
-        Op::write("one", "in the base"),
-        Op::commit("base", "one", ""),
-        Op::prepare("kept", "base"),
-        Op::write("kept", "kept"),
-        Op::prepare("two", "base"),
-        Op::commit("lost", "two", ""),
-        Op::prepare("three", "lost"),
-        Op::write("three", ON_LOST[0]),
-        Op::commit("on it", "three", ""),
-        Op::prepare("active", "on it"),
-        Op::write("active", ON_LOST[1]),
-        Op::view("view", "lost"),
-    ] {
-        history.run(&client, &op).unwrap();
-    }
+    let mut history = History::of(
+        &client,
+        [
+            Op::prepare("one", ""),
+            Op::write("one", "in the base"),
+            Op::commit("base", "one", ""),
+            Op::prepare("kept", "base"),
+            Op::write("kept", "kept"),
+            Op::prepare("two", "base"),
+            Op::commit("lost", "two", ""),
+            Op::prepare("three", "lost"),
+            Op::write("three", ON_LOST[0]),
+            Op::commit("on it", "three", ""),
+            Op::prepare("active", "on it"),
+            Op::write("active", ON_LOST[1]),
+            Op::view("view", "lost"),
+        ],
+    );
     remove_dir(&client, "lost");
     assert!(daemon.stop().success());
     leave_garbage(site.root());

@@ -8,7 +8,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mkdirat, mknodat};
 
-use super::{RemoveStats, remove_tree};
+use super::{RemoveStats, remove_tree, remove_tree_while};
 use crate::overlay::Dir;
 use crate::overlay::dir::open_below;
 use crate::overlay::testing::{self, TestFs};
@@ -76,6 +76,44 @@ fn ten_thousand_levels_need_neither_stack_nor_descriptors() {
     let remove = move || remove_tree(&dir, "d").unwrap();
     let stats = std::thread::Builder::new().stack_size(64 * 1024).spawn(remove).unwrap().join().unwrap();
     assert_eq!(stats.directories, 10_000);
+}
+
+#[test]
+fn a_removal_is_asked_before_every_entry_and_can_be_ended_and_taken_up_again() {
+    let (root, dir) = temp();
+    let make = || {
+        fs::create_dir_all(root.path().join("tree/a/b")).unwrap();
+        for file in ["tree/1", "tree/a/2", "tree/a/b/3", "tree/a/b/4"] {
+            fs::write(root.path().join(file), "").unwrap();
+        }
+    };
+    let left = || walk(&root.path().join("tree"));
+    make();
+    for allowed in 0..7 {
+        let mut asked = 0;
+        let mut go_on = || {
+            asked += 1;
+            asked <= allowed
+        };
+        assert!(matches!(remove_tree_while(&dir, "tree", &mut go_on), Err(Error::ShuttingDown)), "{allowed}");
+        assert_eq!(left(), 7 - allowed);
+        remove_tree(&dir, "tree").unwrap();
+        make();
+    }
+    let mut asked = 0;
+    remove_tree_while(&dir, "tree", &mut || {
+        asked += 1;
+        true
+    })
+    .unwrap();
+    assert_eq!((asked, left()), (7, 0));
+}
+
+/// Counts a tree's entries, its top included.
+fn walk(top: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(top) else { return 0 };
+    let below = |entry: fs::DirEntry| if entry.path().is_dir() { walk(&entry.path()) } else { 1 };
+    1 + entries.map(|entry| below(entry.unwrap())).sum::<usize>()
 }
 
 #[test]
