@@ -27,6 +27,10 @@ pub enum Resource {
     Namespace(String),
     /// A plugin by its type and id.
     Plugin(String),
+    /// A blob by its digest.
+    Blob(String),
+    /// An upload in progress by its ref.
+    Ingest(String),
 }
 
 impl fmt::Display for Resource {
@@ -35,6 +39,8 @@ impl fmt::Display for Resource {
             Resource::Snapshot(key) => write!(f, "snapshot {}", Shortened(key)),
             Resource::Layer(id) => write!(f, "layer {id}"),
             Resource::Lease(id) => write!(f, "lease {}", Shortened(id)),
+            Resource::Blob(digest) => write!(f, "blob {}", Shortened(digest)),
+            Resource::Ingest(name) => write!(f, "ingest {}", Shortened(name)),
             Resource::Plugin(name) => write!(f, "plugin {}", Shortened(name)),
             Resource::Namespace(name) => write!(f, "namespace {}", Shortened(name)),
         }
