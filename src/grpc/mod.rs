@@ -6,6 +6,7 @@
 mod admin;
 mod client;
 mod collections;
+mod content;
 mod convert;
 mod introspection;
 mod leases;

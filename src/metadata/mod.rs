@@ -68,7 +68,9 @@ pub use journal::{Touched, Watch};
 pub use leases::{Deletion, Due, LeasePage};
 pub use migrate::SCHEMA_VERSION;
 pub use read::{Consistent, Page, Totals};
-pub use record::{Blob, BlobFile, Borrowed, Ingest, Kind, LabelPairs, Layer, Lease, Retained, Snapshot, Usage};
+pub use record::{
+    Blob, BlobFile, Borrowed, HashState, Ingest, Kind, LabelPairs, Layer, Lease, Retained, Snapshot, Usage,
+};
 pub use remove::Removed;
 pub use retained::RetainedName;
 pub use sweep::{Swept, Unheld};

@@ -10,7 +10,7 @@ mod lease;
 mod retained;
 
 pub use borrowed::{Borrowed, LabelPairs};
-pub use content::{Blob, BlobFile, Ingest};
+pub use content::{Blob, BlobFile, HashState, Ingest};
 pub use lease::Lease;
 pub(super) use lease::{decode_namespace, encode_namespace};
 pub use retained::Retained;

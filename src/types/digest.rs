@@ -28,6 +28,11 @@ impl Algorithm {
         }
     }
 
+    /// Reads the name of an algorithm; `None` for one that nobody can compute.
+    pub fn parse(name: &str) -> Option<Algorithm> {
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
     /// Returns the number of hexadecimal digits.
     const fn digits(self) -> usize {
         match self {
@@ -53,7 +58,7 @@ impl Digest {
     pub fn parse(text: impl Into<String>) -> Result<Digest> {
         let text = text.into();
         let Some((name, digits)) = text.split_once(':') else { return Err(malformed(&text, "has no algorithm")) };
-        let Some(algorithm) = Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == name) else {
+        let Some(algorithm) = Algorithm::parse(name) else {
             return Err(malformed(&text, "has an unknown algorithm"));
         };
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');

@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{malformed, nanos, proto, time};
 use crate::Result;
-use crate::types::{Digest, FileId, Labels, LayerId};
+use crate::types::{Algorithm, Digest, FileId, Labels, LayerId};
 
 /// A blob's record.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +53,21 @@ pub struct Ingest {
     pub synced: u64,
     /// The boot of the machine in which it was last written to.
     pub boot: Box<str>,
+    /// Where its digest can be computed on from.
+    pub hash: Option<HashState>,
+}
+
+/// A digest that is being computed, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashState {
+    /// How it is computed.
+    pub algorithm: Algorithm,
+    /// So many bytes are in it.
+    pub offset: u64,
+    /// What the library that computes it makes of itself.
+    pub state: Vec<u8>,
+    /// Says which library that is.
+    pub format: u32,
 }
 
 impl Blob {
@@ -102,6 +117,12 @@ impl Ingest {
             expires_at: self.expires_at.map(nanos),
             synced: self.synced,
             boot: self.boot.clone().into(),
+            hash: self.hash.as_ref().map(|hash| proto::HashState {
+                algorithm: hash.algorithm.as_str().to_owned(),
+                offset: hash.offset,
+                state: hash.state.clone(),
+                format: hash.format,
+            }),
         }
         .encode_to_vec()
     }
@@ -118,6 +139,11 @@ impl Ingest {
             expires_at: record.expires_at.map(time),
             synced: record.synced,
             boot: record.boot.into(),
+            // One that cannot be read costs reading the file.
+            hash: record.hash.and_then(|hash| {
+                let proto::HashState { algorithm, offset, state, format } = hash;
+                Some(HashState { algorithm: Algorithm::parse(&algorithm)?, offset, state, format })
+            }),
         })
     }
 }
@@ -149,6 +175,7 @@ mod tests {
                 expires_at: ends.map(time),
                 synced: size,
                 boot: "a boot".into(),
+                hash: ends.map(|_| HashState { algorithm: Algorithm::Sha512, offset: size, state: vec![1], format: 2 }),
             };
             prop_assert_eq!(Ingest::decode(&ingest.encode()).unwrap(), ingest);
         }

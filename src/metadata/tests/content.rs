@@ -23,6 +23,7 @@ fn begin(metadata: &Metadata, scope: &Scope, name: &str) -> Result<(IngestRef, F
         expires_at: Some(at(9)),
         synced: 0,
         boot: "".into(),
+        hash: None,
     };
     let mut txn = metadata.write(at(1))?;
     txn.create_ingest(&name, &ingest)?;
