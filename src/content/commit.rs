@@ -119,8 +119,9 @@ impl Content {
                 return Err(err);
             }
         };
-        // Nothing was made where the blob was there, and a loss of that is found out again.
-        let committed = if stored == Stored::Exists { txn.commit_unsynced() } else { txn.commit() };
+        // Nothing was made where the blob and its file were there, and a loss of that is found out again.
+        let nothing_made = stored == Stored::Exists && !linked.own;
+        let committed = if nothing_made { txn.commit_unsynced() } else { txn.commit() };
         match committed {
             Ok(()) => Ok(stored),
             Err(err) => {

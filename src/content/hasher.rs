@@ -90,7 +90,9 @@ mod tests {
     use proptest::prelude::*;
 
     /// What an earlier program stored after the five bytes `hello`.
-    const STORED: &str = "";
+    const STORED: &str = "67e6096a85ae67bb72f36e3c3af54fa57f520e518c68059babd9831f19cde05b0000000000000000\
+                          0568656c6c6f00000000000000000000000000000000000000000000000000000000000000000000\
+                          000000000000000000000000000000000000000000000000";
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()

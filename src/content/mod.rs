@@ -114,3 +114,6 @@ impl Content {
         SystemTime::now()
     }
 }
+
+#[cfg(test)]
+mod tests;

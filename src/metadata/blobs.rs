@@ -41,7 +41,8 @@ pub enum Stored {
     Own,
     /// There was a file of that digest. That of the ingest is in `trash`.
     Shared,
-    /// There was such a blob: nothing was added. The ingest is gone, and its file in `trash`.
+    /// There was such a blob: nothing was added. The ingest is gone, and its file in `trash`, unless it takes the place
+    /// of a lost one.
     Exists,
 }
 
@@ -130,26 +131,25 @@ impl Transaction<'_> {
         self.require_ingest(&name, file)?;
         self.delete_ingest(&name);
         let (scope, key) = (name.scope(), schema::content::blob(name.scope(), &digest));
+        let exists = self.txn.get(Column::Blobs, &key)?.is_some();
         let known = self.blob_file(&digest)?;
-        if self.txn.get(Column::Blobs, &key)?.is_some() {
-            self.trash(file.in_trash());
+        let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists)).max(1);
+        match known {
+            // Also where there was a record, and its file was lost.
+            _ if linked => self.put_blob_file(&digest, &BlobFile { size, references, id: file }),
+            Some(known) => {
+                self.trash(file.in_trash());
+                self.put_blob_file(&digest, &BlobFile { references, ..known });
+            }
+            None => return Err(Error::Lost("the file of a blob")),
+        }
+        if exists {
             return Ok(Stored::Exists);
         }
         if let Scope::Api(namespace) = scope {
             self.ensure_namespace(namespace)?;
         }
-        let stored = match known {
-            Some(known) => {
-                self.trash(file.in_trash());
-                self.put_blob_file(&digest, &BlobFile { references: known.references.saturating_add(1), ..known });
-                Stored::Shared
-            }
-            None if linked => {
-                self.put_blob_file(&digest, &BlobFile { size, references: 1, id: file });
-                Stored::Own
-            }
-            None => return Err(Error::Lost("the file of a blob")),
-        };
+        let stored = if linked { Stored::Own } else { Stored::Shared };
         let blob = Blob { size, labels, created_at: self.now, updated_at: self.now };
         self.txn.put(Column::Blobs, key, blob.encode());
         Ok(stored)

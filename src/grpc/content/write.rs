@@ -46,8 +46,12 @@ pub(super) fn start(
 
 impl Stream {
     async fn serve(mut self, scope: Scope, headers: MetadataMap) {
-        // A client that is gone without a message wanted nothing.
-        let Ok(Some(first)) = self.messages.message().await else { return };
+        let first = match self.messages.message().await {
+            Ok(Some(first)) => first,
+            // A client that is gone without a message wanted nothing.
+            Ok(None) => return,
+            Err(status) => return self.refuse(status).await,
+        };
         self.span = span(METHOD, &headers, &first.r#ref);
         let mut step = self.open(scope, first).await;
         loop {
@@ -61,8 +65,13 @@ impl Stream {
             let next = if taken { self.messages.message().await } else { Ok(None) };
             step = match next {
                 Ok(Some(message)) => self.handle(session, message).await,
-                // The client is done with it for now, or gone: the ingest goes on another time.
-                Ok(None) | Err(_) => return self.close(session).await,
+                // The client is done with it for now: the ingest goes on another time.
+                Ok(None) => return self.close(session).await,
+                // It is gone, or its message cannot be read.
+                Err(status) => {
+                    self.close(session).await;
+                    return self.refuse(status).await;
+                }
             };
         }
     }
@@ -107,6 +116,11 @@ impl Stream {
             metrics::counter!("leasehold_content_written_bytes_total").increment(len);
         }
         step
+    }
+
+    /// Ends the stream with what is wrong with it, if there is still somebody who wants to know.
+    async fn refuse(&self, status: Status) {
+        drop(self.replies.send(Err(status)).await);
     }
 
     async fn close(&self, session: Session) {
