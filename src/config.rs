@@ -36,6 +36,8 @@ pub struct Config {
     pub gc: Gc,
     /// What the daemon itself keeps of what containerd removes.
     pub retention: Retention,
+    /// How blobs are kept.
+    pub content: Content,
     /// What the daemon may use, and what it leaves free.
     pub limits: Limits,
     /// What is logged, and how.
@@ -101,6 +103,13 @@ pub struct Gc {
     pub schedule_delay: Duration,
     /// How long after the start the first collection is.
     pub startup_delay: Duration,
+}
+
+/// How blobs are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// How many uploads there may be at a time, those that nobody goes on with included.
+    pub max_ingests: usize,
 }
 
 /// A share of the whole, to a millionth.
@@ -188,6 +197,7 @@ impl Default for Config {
                 startup_delay: Duration::from_millis(100),
             },
             retention: Retention { after_remove: Duration::ZERO, max_bytes: 0, min_free: 0 },
+            content: Content { max_ingests: 10_000 },
             limits: Limits { max_concurrent_requests: 32, min_free: 64 << 20 },
             log: Log { level: "info".into(), format: LogFormat::Text },
             metrics: Metrics { listen: None },
@@ -292,6 +302,13 @@ impl Config {
                 after_remove: from.read("retention.after_remove", default.retention.after_remove, value::age),
                 max_bytes: from.read("retention.max_bytes", default.retention.max_bytes, value::size),
                 min_free: from.read("retention.min_free", default.retention.min_free, value::size),
+            },
+            content: Content {
+                max_ingests: from.read(
+                    "content.max_ingests",
+                    default.content.max_ingests,
+                    value::number(1..=1_000_000),
+                ),
             },
             limits: Limits {
                 max_concurrent_requests: from.read(

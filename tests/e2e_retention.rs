@@ -27,7 +27,7 @@ fn remove_and_expect_layers(node: &Node, session: &Session<'_>, image: &Image) {
 }
 
 fn a_removed_image_is_kept(release: Release) {
-    let mut node = Node::start_with(release, Unpack::Parallel, SETTINGS);
+    let mut node = Node::start_with_settings(release, Unpack::Parallel, SETTINGS);
     let image = node.image(Kind::Full);
     let namespace = {
         let session = node.containerd.session("kept");

@@ -65,7 +65,7 @@ fn json(running: bool, info: &InfoResponse) -> Value {
     let pool = running.then(|| {
         json!({
             "id": info.pool, "schema": info.schema, "snapshots": info.snapshots, "layers": info.layers,
-            "trash": info.trash, "free_bytes": info.free_bytes,
+            "blobs": info.blobs, "uploads": info.ingests, "trash": info.trash, "free_bytes": info.free_bytes,
             "retained_by_policy_bytes": info.retained_by_policy_bytes, "busy": info.busy, "busy_layers": busy,
             "collection_failure": (!info.collection_failure.is_empty()).then_some(&info.collection_failure),
         })
@@ -84,6 +84,8 @@ fn tables(running: bool, info: &InfoResponse) -> String {
         // Estimates of the database, which counts what is not yet compacted twice.
         pool.add_row(["snapshots", &format!("about {}", info.snapshots)]);
         pool.add_row(["layers", &format!("about {}", info.layers)]);
+        pool.add_row(["blobs", &format!("about {}", info.blobs)]);
+        pool.add_row(["uploads", &info.ingests.to_string()]);
         pool.add_row(["trash", &trash(info)]);
         pool.add_row(["retained by policy", &format!("{} MiB", info.retained_by_policy_bytes >> 20)]);
         pool.add_row(["free", &format!("{} MiB", info.free_bytes >> 20)]);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use crate::content::{self, Content};
 use crate::gc::Collectible;
 use crate::overlay::HostFeatures;
 use crate::snapshotter::{FsckReport, Snapshotter};
@@ -23,6 +24,7 @@ use super::request::{Slow, blocking, span};
 pub(super) struct AdminService {
     snapshotter: Arc<Snapshotter>,
     collectible: Arc<Collectible>,
+    content: Arc<Content>,
     features: Vec<Feature>,
     slow: Slow,
 }
@@ -30,6 +32,7 @@ pub(super) struct AdminService {
 impl AdminService {
     pub fn new(
         snapshotter: Arc<Snapshotter>,
+        content: Arc<Content>,
         collectible: Arc<Collectible>,
         host: &HostFeatures,
         slow: Slow,
@@ -39,7 +42,7 @@ impl AdminService {
             .into_iter()
             .map(|(name, value, meaning)| Feature { name: name.into(), value, meaning: meaning.into() })
             .collect();
-        AdminService { snapshotter, collectible, features, slow }
+        AdminService { snapshotter, collectible, content, features, slow }
     }
 }
 
@@ -48,8 +51,9 @@ impl Admin for AdminService {
     async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
         let span = span("Info", request.metadata(), "");
         let (collectible, features) = (self.collectible.clone(), self.features.clone());
+        let ingests = self.content.ingests_open() as u64;
         let answer = blocking(&self.snapshotter, "Info", span, move |snapshotter| {
-            info::response(snapshotter, collectible.failure(), features)
+            info::response(snapshotter, ingests, collectible.failure(), features)
         });
         answer.await.map(Response::new)
     }
@@ -57,12 +61,17 @@ impl Admin for AdminService {
     async fn fsck(&self, request: Request<FsckRequest>) -> Result<Response<FsckResponse>, Status> {
         let span = span("Fsck", request.metadata(), "");
         let repair = request.into_inner().repair;
-        let report = self.slow.blocking(&self.snapshotter, "Fsck", span, move |snapshotter| snapshotter.fsck(repair));
-        let report = report.await?;
-        if repair && !report.problems.is_empty() {
+        let content = self.content.clone();
+        let response = self.slow.blocking(&self.snapshotter, "Fsck", span, move |snapshotter| {
+            // Blobs first: what becomes of them is in trash, which layers are compared with.
+            let content = content.fsck(repair)?;
+            Ok(fsck_response(snapshotter.fsck(repair)?, content))
+        });
+        let response = response.await?;
+        if repair && !response.problems.is_empty() {
             self.collectible.wake();
         }
-        Ok(Response::new(report.into()))
+        Ok(Response::new(response))
     }
 
     type SnapshotsStream = inventory::SnapshotsStream;
@@ -83,23 +92,25 @@ impl Admin for AdminService {
     }
 }
 
-impl From<FsckReport> for FsckResponse {
-    fn from(report: FsckReport) -> FsckResponse {
-        let problems = report
-            .problems
-            .into_iter()
-            .map(|problem| Problem {
-                kind: problem.kind.code().into(),
-                what: problem.kind.to_string(),
-                repair: problem.repair.unwrap_or_default(),
-            })
-            .collect();
-        FsckResponse {
-            snapshots: report.snapshots,
-            layers: report.layers,
-            directories: report.directories,
-            problems,
-            leases: report.leases,
-        }
+/// Puts what was found about layers and about blobs into one answer.
+pub(crate) fn fsck_response(layers: FsckReport, content: content::FsckReport) -> FsckResponse {
+    let of_layers = layers.problems.into_iter().map(|problem| Problem {
+        kind: problem.kind.code().into(),
+        what: problem.kind.to_string(),
+        repair: problem.repair.unwrap_or_default(),
+    });
+    let of_content = content.problems.into_iter().map(|problem| Problem {
+        kind: problem.kind.code().into(),
+        what: problem.kind.to_string(),
+        repair: problem.repair.unwrap_or_default(),
+    });
+    FsckResponse {
+        snapshots: layers.snapshots,
+        layers: layers.layers,
+        directories: layers.directories,
+        leases: layers.leases,
+        blobs: content.blobs,
+        ingests: content.ingests,
+        problems: of_layers.chain(of_content).collect(),
     }
 }

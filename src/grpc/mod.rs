@@ -6,6 +6,7 @@
 mod admin;
 mod client;
 mod collections;
+mod content;
 mod convert;
 mod introspection;
 mod leases;
@@ -18,6 +19,7 @@ mod snapshots;
 mod status;
 mod version;
 
+pub(crate) use admin::fsck_response;
 pub use client::{
     ContentClient, ImagesClient, InNamespace, LeasesClient, SnapshotsClient, containerd, content_client, images_client,
     leases_client, snapshots_client,

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::background::Background;
 use crate::metadata::Metadata;
 use crate::overlay::LayerDirs;
 use crate::types::LayerId;
 use crate::{Chain, Error, Result, failpoint};
 
-use super::background::Background;
 use super::busy::{BusyLayer, BusyLayers};
 use super::pace::{Pace, Turn};
 

@@ -12,6 +12,7 @@ const BUSY_TOLD: usize = 32;
 /// Answers `Info`.
 pub(super) fn response(
     snapshotter: &Snapshotter,
+    ingests: u64,
     collection_failure: Option<String>,
     features: Vec<Feature>,
 ) -> Result<InfoResponse> {
@@ -31,6 +32,8 @@ pub(super) fn response(
         busy: busy as u64,
         busy_layers: busy_layers.into_iter().map(BusyLayer::from).collect(),
         collection_failure: collection_failure.unwrap_or_default(),
+        blobs: totals.blobs,
+        ingests,
     })
 }
 
