@@ -62,6 +62,7 @@ fn pool(resources: usize) -> Pool {
         retention: None,
         min_free: 0,
         reclaim_workers: 1,
+        reclaim_per_second: 0,
         cleanup_wait: Duration::ZERO,
     };
     // Before the records are made: recovery would miss their directories.

@@ -96,7 +96,7 @@ impl Transaction<'_> {
     /// have deleted it and made another one of its id.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`](crate::Error::NotFound).
     pub fn delete_ended(&mut self, namespace: &Namespace, id: &LeaseId) -> Result<Option<Deletion>> {
         if !self.live_lease(namespace, id)?.is_expired(self.now) {
             return Ok(None);
