@@ -64,6 +64,11 @@ owners() {
 	done < <(ctr snapshots list | tail -n +2)
 }
 
+# Prints the numbers of all directories, in the order in which they were made. They are base 36: shorter ones are smaller.
+directories() {
+	find pool/l -mindepth 1 -maxdepth 1 -printf '%f\n' | awk '{ print length, $0 }' | sort -k 1n -k 2 | cut -d ' ' -f 2
+}
+
 # draw_directories: the directories that exist, what each is for, and what came and went since the last picture.
 draw_directories() {
 	local -A now=()
@@ -72,8 +77,7 @@ draw_directories() {
 	while read -r number name; do
 		now[$number]=$name
 	done < <(owners)
-	# Numbers are base 36: shorter ones are smaller.
-	mapfile -t numbers < <(find pool/l -mindepth 1 -maxdepth 1 -printf '%f\n' | awk '{ print length, $0 }' | sort -k 1n -k 2 | cut -d ' ' -f 2)
+	mapfile -t numbers < <(directories)
 	printf '\n  pool/l/   %s\n' "$(count "${#numbers[@]}")"
 	for number in "${numbers[@]}"; do
 		index=$((index + 1))

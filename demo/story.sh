@@ -113,6 +113,8 @@ commit_container() {
 	say "" "Its number is a high one: after a crash, leasehold gives no number away that it may have given away before." \
 		"" "A container of the new image finds the file. The directory of that container comes and goes with it."
 	run nerdctl run --rm --net none "$1" cat /etc/sales
+	say "" "What do the images take? UNIQUE is what comes back if one of them is removed. The new image has one layer of its own. The old one has none that can go: the new image and the container stand on them."
+	run leasehold --config leasehold.toml du --image
 }
 
 remove_all() {
@@ -137,18 +139,21 @@ remove_all() {
 
 lease_image() {
 	heading "10. Keep an image through its removal"
-	say "What was removed by mistake, or too early, is gone. With a lease it is not: what a lease names stays on disk, whatever containerd removes, until the lease ends. This one lasts 15 seconds. It names the top layer of the image, by its chain id, and so holds those below as well."
+	say "What was removed by mistake, or too early, is gone. With a lease it is not: what a lease names stays on disk, whatever containerd removes, until the lease ends. This one lasts 15 seconds, and names an image. leasehold asks containerd what that is made of."
 	run nerdctl pull --quiet "$1"
-	run leasehold --config leasehold.toml lease create keep --expire 15s --chain "$(top_chain)"
+	run leasehold --config leasehold.toml lease create keep --expire 15s --image "$1"
 	draw_directories
 	say "" "The image is removed. containerd has nothing left:"
 	run nerdctl rmi "$1"
 	wait_until containerd_has_nothing
 	run ctr snapshots list
-	say "" "The directories stay. leasehold says what is there, and why: it is retained, because a lease holds it."
+	say "" "The directories stay. leasehold says what is there, and that it is retained: containerd has removed it, and a lease holds it."
 	draw_directories
 	run leasehold --config leasehold.toml snapshot ls
 	run leasehold --config leasehold.toml du
+	say "" "Why is a directory still there? leasehold tells. And would a collection take anything now? It would not."
+	run leasehold --config leasehold.toml why "./pool/l/$(directories | tail -n 1)"
+	run leasehold --config leasehold.toml gc --dry-run
 
 	heading "11. The lease ends"
 	say "Nobody does anything. When the time has come, leasehold deletes the directories."
@@ -158,9 +163,6 @@ lease_image() {
 	say "" "Last, leasehold checks that its records and the disk agree:"
 	run leasehold --config leasehold.toml fsck
 }
-
-# Prints the chain id of the first image's top layer.
-top_chain() { sed -n 's/.*"chain_id": "\(.*\)".*/\1/p' image.txt | tail -n 1; }
 
 # name_layers WHAT...: gives the layers of the first image names, by the chain ids that testimage printed.
 name_layers() {

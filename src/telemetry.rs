@@ -52,14 +52,16 @@ pub async fn report_pool(snapshotter: Arc<Snapshotter>) {
         let snapshotter = snapshotter.clone();
         let read = tokio::task::spawn_blocking(move || {
             let (busy, _) = snapshotter.busy_layers(0);
-            (snapshotter.metadata().totals(), snapshotter.trash_len(), busy, snapshotter.free_bytes())
+            let (trash, kept) = (snapshotter.trash_len(), snapshotter.pressure().kept());
+            (snapshotter.metadata().totals(), trash, busy, snapshotter.free_bytes(), kept)
         });
-        let Ok((totals, trash, busy, free)) = read.await else { continue };
+        let Ok((totals, trash, busy, free, kept)) = read.await else { continue };
         if let Ok(totals) = totals {
             metrics::gauge!("leasehold_snapshots").set(totals.snapshots as f64);
             metrics::gauge!("leasehold_layers").set(totals.layers as f64);
         }
         metrics::gauge!("leasehold_trash_layers").set(trash as f64);
+        metrics::gauge!("leasehold_retained_by_policy_bytes").set(kept.size as f64);
         metrics::gauge!("leasehold_busy_layers").set(busy as f64);
         if let Ok(free) = free {
             metrics::gauge!("leasehold_free_bytes").set(free as f64);

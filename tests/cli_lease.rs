@@ -24,7 +24,8 @@ fn privileged_a_lease_is_created_changed_and_deleted() {
     let [chain, blob] = ["a", "b"].map(digest);
     let before = SystemTime::now() + Duration::from_secs(72 * 3600);
     let create = ["lease", "create", "keep", "--expire", "72h", "--flat", "--label", "team=web", "--chain", &chain];
-    let more = ["--snapshot", "till", "two words", "--content", &blob, "--image", "docker.io/library/busybox:latest"];
+    let more =
+        ["--snapshot", "till", "two words", "--content", &blob, "--api-image", "docker.io/library/busybox:latest"];
     assert_eq!(site.cli(&[&create[..], &more].concat()).ok(), "keep\n");
 
     let lease = client.leases(&[]).unwrap().remove(0);
@@ -48,7 +49,7 @@ fn privileged_a_lease_is_created_changed_and_deleted() {
     );
 
     site.cli(&["lease", "drop", "keep", "--chain", &chain, "--snapshot", "till", "never named"]).ok();
-    site.cli(&["lease", "drop", "keep", "--image", "docker.io/library/busybox:latest", "--content", &blob]).ok();
+    site.cli(&["lease", "drop", "keep", "--api-image", "docker.io/library/busybox:latest", "--content", &blob]).ok();
     assert_eq!(client.resources("keep").unwrap(), [named("snapshots/leasehold", "two words")]);
     site.cli(&["lease", "add", "keep", "--content", &digest("c"), &digest("d")]).ok();
     let shown = site.cli(&["lease", "show", "keep", "--json"]).json();

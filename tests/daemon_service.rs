@@ -119,8 +119,9 @@ fn privileged_health_metrics_and_logs_tell_what_goes_on() {
     if !common::is_root("monitoring") {
         return;
     }
-    let metrics = Metrics::new();
-    let site = Site::with_settings(&format!("{}[log]\nlevel = \"debug\"\nformat = \"json\"\n", metrics.settings()));
+    let metrics = Metrics::somewhere();
+    let settings = "[log]\nlevel = \"debug\"\nformat = \"json\"\n";
+    let site = Site::with_settings(&format!("{}{settings}", metrics.settings()));
     let daemon = site.start();
     let client = Client::new(&daemon);
 

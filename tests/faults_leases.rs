@@ -223,7 +223,7 @@ fn privileged_a_snapshot_that_cannot_be_read_is_set_aside_and_collections_go_on(
     }
     // An undecodable value, and two keys without the parts that they have to have.
     for (key, value) in [(&b"default\0root"[..], UNREADABLE), (b"default", b""), (b"\xff\0key", b"")] {
-        let metrics = Metrics::new();
+        let metrics = Metrics::somewhere();
         let site = pool(&format!("[gc]\nmutation_threshold = 0\n{}", metrics.settings()));
         change_bytes(site.root(), |txn| txn.put(Column::Snapshots, key.to_vec(), value.to_vec()));
         let daemon = site.start();
@@ -253,7 +253,7 @@ fn privileged_a_lease_that_cannot_be_read_holds_and_is_made_again() {
     if !is_root("a_lease_that_cannot_be_read_holds_and_is_made_again") {
         return;
     }
-    let metrics = Metrics::new();
+    let metrics = Metrics::somewhere();
     let site = pool(&format!("[gc]\nmutation_threshold = 0\n{}", metrics.settings()));
     change_bytes(site.root(), |txn| {
         txn.put(Column::Leases, lease("ends"), UNREADABLE.to_vec());

@@ -10,6 +10,9 @@ use common::is_root;
 use leasehold::grpc::proto::containerd::services::snapshots::v1 as api;
 use tonic::Code;
 
+/// Nothing holds most of the snapshots of these tests, which are to be there until the end.
+const LATE_COLLECTION: &str = "[gc]\nstartup_delay = \"10m\"\nschedule_delay = \"10m\"\n";
+
 fn code<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> Code {
     answer.unwrap_err().code()
 }
@@ -97,7 +100,7 @@ fn privileged_snapshots_of_namespaces_and_of_containerd_do_not_see_each_other() 
     if !is_root("namespaces") {
         return;
     }
-    let site = Site::new();
+    let site = Site::with_settings(LATE_COLLECTION);
     let daemon = site.start();
     let (one, containerd) = (Client::api(&daemon, "one"), Client::new(&daemon));
     let two = one.in_namespace("two");
@@ -131,7 +134,7 @@ fn privileged_the_api_socket_has_one_snapshotter() {
     if !is_root("namespaces") {
         return;
     }
-    let site = Site::new();
+    let site = Site::with_settings(LATE_COLLECTION);
     let daemon = site.start();
     let client = Client::api(&daemon, "one");
     let prepare = |snapshotter: &str| {

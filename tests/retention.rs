@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use common::client::Client;
 use common::filesystem::{FileSystem, free_bytes, privileged};
+use common::metrics::Metrics;
 use common::pool::Pool;
 use common::{is_root, wait_for};
 use tonic::Code;
@@ -159,7 +160,8 @@ fn privileged_the_oldest_goes_where_there_is_more_than_may_be() {
     if !is_root("the_oldest_goes_where_there_is_more_than_may_be") {
         return;
     }
-    let pool = Pool::start(&format!("{HOUR}max_bytes = \"10MiB\"\n"));
+    let metrics = Metrics::somewhere();
+    let pool = Pool::start(&format!("{HOUR}max_bytes = \"10MiB\"\n{}", metrics.settings()));
     let chains = ["kept-1", "kept-2", "a-1", "a-2", "b-1", "b-2", "c-1", "c-2"];
     pool.operator.create_lease("keep", &[]).unwrap();
     pool.operator.add_resource("keep", SNAPSHOTS, "kept-2").unwrap();
@@ -176,6 +178,10 @@ fn privileged_the_oldest_goes_where_there_is_more_than_may_be() {
     let lines = evictions(&pool);
     assert!(lines.len() == 2 && lines[0].contains("a-2") && lines[1].contains("a-1"), "{lines:?}");
     assert!(lines.iter().all(|line| line.contains("max_bytes")), "{lines:?}");
+    let shown = |what: &str| metrics.read().lines().any(|line| line.starts_with(what));
+    wait_for("the count of evictions", LIMIT, || shown("leasehold_evictions_total{reason=\"max_bytes\"} 2"));
+    // Four layers of two MiB and a directory.
+    wait_for("the sum of what is kept", LIMIT, || shown("leasehold_retained_by_policy_bytes 84"));
 
     // Now it counts, and is the oldest.
     pool.operator.delete_lease("keep").unwrap();

@@ -117,6 +117,7 @@ fn what_is_allowed_is_not_reported() {
     for (path, text) in [
         ("src/lib.rs", "pub mod app; pub use error::Error;"),
         ("src/main.rs", "fn main() { leasehold::cli::run() }"),
+        ("src/cli/containerd/client.rs", "use tonic::Code; use crate::grpc;"),
         ("src/cli/daemon.rs", "use crate::grpc; async fn f(_: tonic::Status) { g().await }"),
         ("src/app.rs", "use crate::{Error, Result, store::Durability, overlay};"),
         ("src/grpc/mod.rs", "use tonic::Status; use crate::metadata::Kind;"),

@@ -92,7 +92,7 @@ impl Daemon {
 }
 
 /// Whether nobody listens on the socket.
-fn is_absent(err: &tonic::transport::Error) -> bool {
+pub(super) fn is_absent(err: &tonic::transport::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(err);
     while let Some(err) = next {
         if let Some(err) = err.downcast_ref::<io::Error>() {

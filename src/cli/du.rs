@@ -1,5 +1,6 @@
 //! `leasehold du`
 
+mod images;
 #[cfg(test)]
 mod tests;
 
@@ -11,56 +12,53 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::grpc::proto::leasehold::admin::v1::{DiskUsageRequest, DiskUsageResponse, Share};
 
+use super::containerd::Socket;
 use super::daemon::Daemon;
 use super::{namespace, text};
+use images::Row;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     namespace: namespace::OneOrAll,
+    /// Show images instead of namespaces: those of containerd that are named, or all of them.
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    image: Option<Vec<String>>,
+    #[command(flatten)]
+    containerd: Socket,
     /// Print JSON for programs.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
-    let request = DiskUsageRequest { namespace: args.namespace.get()? };
-    let usage = Daemon::required(config)?.call(async |client| client.disk_usage(request).await)?;
+    let namespace = args.namespace.get()?;
+    let mut daemon = Daemon::required(config)?;
+    let rows = match &args.image {
+        Some(names) => Some(images::rows(&args.containerd.connect()?, &namespace, names)?),
+        None => None,
+    };
+    let request = DiskUsageRequest { namespace, images: images::request(rows.as_deref().unwrap_or_default()) };
+    let usage = daemon.call(async |client| client.disk_usage(request).await)?;
     if args.json {
-        println!("{:#}", json(&usage))
+        println!("{:#}", json(&usage, rows.as_deref()))
     } else {
-        println!("{}", tables(&usage, SystemTime::now()))
+        println!("{}", tables(&usage, rows.as_deref(), SystemTime::now()))
+    }
+    for problem in rows.iter().flatten().filter_map(|row| row.problem.as_ref()) {
+        eprintln!("leasehold: note: {}", text::name(problem, true));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows who has what. Unique is what comes back when a lease ends, or a namespace is emptied.
-fn tables(usage: &DiskUsageResponse, now: SystemTime) -> String {
-    let mut parts = Vec::new();
-    let mut table = text::table();
-    table.set_header(["NAMESPACE", "SNAPSHOTS", "RETAINED", "LAYERS", "SIZE", "SHARED", "UNIQUE"]);
-    for of in &usage.namespaces {
-        let name = if of.namespace.is_empty() { "-".to_owned() } else { of.namespace.clone() };
-        let counts = [name, of.snapshots.to_string(), of.retained.to_string()];
-        table.add_row(counts.into_iter().chain(cells(of.share)));
-    }
-    parts.push(text::finish(table));
+/// Shows who has what. Unique is what comes back when a lease ends, an image is removed, or a namespace is emptied.
+fn tables(usage: &DiskUsageResponse, rows: Option<&[Row]>, now: SystemTime) -> String {
+    let mut parts = vec![match rows {
+        Some(rows) => images::table(&images::join(rows, &usage.images)),
+        None => namespaces(usage),
+    }];
     if !usage.leases.is_empty() {
-        let mut table = text::table();
-        table.set_header(["NAMESPACE", "LEASE", "ENDS IN", "SNAPSHOTS", "LAYERS", "SIZE", "SHARED", "UNIQUE"]);
-        for of in &usage.leases {
-            let ends = text::moment(of.expires_at).map_or_else(
-                || "never".to_owned(),
-                |at| at.duration_since(now).map_or_else(|_| "ended".to_owned(), text::duration),
-            );
-            let snapshots = match of.missing {
-                0 => of.snapshots.to_string(),
-                missing => format!("{} of {}", of.snapshots, of.snapshots + missing),
-            };
-            let facts = [of.namespace.clone(), text::name(&of.lease, true), ends, snapshots];
-            table.add_row(facts.into_iter().chain(cells(of.share)));
-        }
-        parts.push(text::finish(table));
+        parts.push(leases(usage, now));
     }
     let total = usage.total.unwrap_or_default();
     let mut sum = format!("the pool: {} in {}", text::size(total.size), layers(total.layers));
@@ -69,6 +67,35 @@ fn tables(usage: &DiskUsageResponse, now: SystemTime) -> String {
     }
     parts.push(sum);
     parts.join("\n\n")
+}
+
+fn namespaces(usage: &DiskUsageResponse) -> String {
+    let mut table = text::table();
+    table.set_header(["NAMESPACE", "SNAPSHOTS", "RETAINED", "LAYERS", "SIZE", "SHARED", "UNIQUE"]);
+    for of in &usage.namespaces {
+        let name = if of.namespace.is_empty() { "-".to_owned() } else { of.namespace.clone() };
+        let counts = [name, of.snapshots.to_string(), of.retained.to_string()];
+        table.add_row(counts.into_iter().chain(cells(of.share)));
+    }
+    text::finish(table)
+}
+
+fn leases(usage: &DiskUsageResponse, now: SystemTime) -> String {
+    let mut table = text::table();
+    table.set_header(["NAMESPACE", "LEASE", "ENDS IN", "SNAPSHOTS", "LAYERS", "SIZE", "SHARED", "UNIQUE"]);
+    for of in &usage.leases {
+        let ends = text::moment(of.expires_at).map_or_else(
+            || "never".to_owned(),
+            |at| at.duration_since(now).map_or_else(|_| "ended".to_owned(), text::duration),
+        );
+        let snapshots = match of.missing {
+            0 => of.snapshots.to_string(),
+            missing => format!("{} of {}", of.snapshots, of.snapshots + missing),
+        };
+        let facts = [of.namespace.clone(), text::name(&of.lease, true), ends, snapshots];
+        table.add_row(facts.into_iter().chain(cells(of.share)));
+    }
+    text::finish(table)
 }
 
 fn layers(count: u64) -> String {
@@ -84,26 +111,33 @@ fn cells(share: Option<Share>) -> [String; 4] {
     [share.layers.to_string(), text::size(share.size), text::size(shared(&share)), text::size(share.unique)]
 }
 
-fn json(usage: &DiskUsageResponse) -> Value {
-    let share = |share: Option<Share>| {
-        let share = share.unwrap_or_default();
-        json!({ "layers": share.layers, "size": share.size, "shared": shared(&share), "unique": share.unique })
-    };
+fn json_share(share: Option<Share>) -> Value {
+    let share = share.unwrap_or_default();
+    json!({ "layers": share.layers, "size": share.size, "shared": shared(&share), "unique": share.unique })
+}
+
+/// Everything; images only where they were asked for.
+fn json(usage: &DiskUsageResponse, rows: Option<&[Row]>) -> Value {
     let time =
         |timestamp| text::moment(timestamp).filter(|at| text::is_shown(*at)).map(humantime::format_rfc3339_nanos);
     let namespaces = usage.namespaces.iter().map(|of| {
         json!({
-            "namespace": of.namespace, "snapshots": of.snapshots, "retained": of.retained, "usage": share(of.share),
+            "namespace": of.namespace, "snapshots": of.snapshots, "retained": of.retained,
+            "usage": json_share(of.share),
         })
     });
     let leases = usage.leases.iter().map(|of| {
         json!({
             "namespace": of.namespace, "lease": of.lease, "snapshots": of.snapshots, "missing": of.missing,
-            "expires_at": time(of.expires_at).map(|at| at.to_string()), "usage": share(of.share),
+            "expires_at": time(of.expires_at).map(|at| at.to_string()), "usage": json_share(of.share),
         })
     });
-    json!({
+    let mut all = json!({
         "namespaces": namespaces.collect::<Vec<_>>(), "leases": leases.collect::<Vec<_>>(),
-        "total": share(usage.total), "unknown": usage.unknown,
-    })
+        "total": json_share(usage.total), "unknown": usage.unknown,
+    });
+    if let (Some(fields), Some(rows)) = (all.as_object_mut(), rows) {
+        fields.insert("images".into(), images::json(&images::join(rows, &usage.images)).into());
+    }
+    all
 }

@@ -4,6 +4,7 @@ mod add;
 mod create;
 mod drop;
 mod expiry;
+mod image;
 mod ls;
 mod resources;
 mod rm;
@@ -15,6 +16,7 @@ mod view;
 use std::process::ExitCode;
 
 use crate::config::Config;
+use crate::types::Namespace;
 
 use super::daemon::{Daemon, Leases};
 use super::namespace;
@@ -43,16 +45,22 @@ enum Command {
     Show(show::Args),
 }
 
+/// What the names in a command mean.
+struct Place<'c> {
+    namespace: Namespace,
+    /// What leases call our snapshotter.
+    snapshotter: &'c str,
+}
+
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
-    let namespace = args.namespace.get()?;
-    let connect = || -> anyhow::Result<Leases> { Daemon::required(config)?.leases(&namespace) };
-    let snapshotter = &config.snapshotter.name;
+    let place = Place { namespace: args.namespace.get()?, snapshotter: &config.snapshotter.name };
+    let connect = || -> anyhow::Result<Leases> { Daemon::required(config)?.leases(&place.namespace) };
     match &args.command {
         Command::Ls(args) => ls::run(connect()?, args),
-        Command::Create(args) => create::run(connect, snapshotter, args),
+        Command::Create(args) => create::run(connect, &place, args),
         Command::Rm(args) => rm::run(connect()?, args),
-        Command::Add(args) => add::run(connect, snapshotter, args),
-        Command::Drop(args) => drop::run(connect, snapshotter, args),
-        Command::Show(args) => show::run(connect()?, &namespace, args),
+        Command::Add(args) => add::run(connect, &place, args),
+        Command::Drop(args) => drop::run(connect, &place, args),
+        Command::Show(args) => show::run(connect()?, &place.namespace, args),
     }
 }

@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 mod config;
+mod containerd;
 mod daemon;
 mod du;
 mod fsck;
@@ -45,18 +46,19 @@ enum Command {
     /// Compare records and directories; works with the daemon running and without.
     Fsck(fsck::Args),
     /// Keep chosen images' layers through any removal, until a lease ends.
-    Lease(lease::Args),
+    Lease(Box<lease::Args>),
     /// Show what there is, and what holds it.
     Snapshot(snapshot::Args),
-    /// Show what namespaces and leases take on disk.
+    /// Show what namespaces, leases and images take on disk.
     ///
-    /// Unique is what nobody else has: what comes back when the lease ends, or the namespace is emptied. For a lease,
-    /// others are containerd, clients of the API socket and other leases; for a namespace, other namespaces. Layers that
-    /// were not counted yet are counted now.
+    /// Unique is what nobody else has: what comes back when the lease ends, the namespace is emptied, or the image is
+    /// removed with all of its names. For a lease, others are containerd, clients of the API socket and other leases; for
+    /// a namespace, other namespaces; for an image, other images, containers and leases. Layers that were not counted
+    /// yet are counted now.
     Du(du::Args),
     /// Collect what nothing holds, now.
     Gc(gc::Args),
-    /// Tell what keeps a snapshot, a blob or a directory.
+    /// Tell what keeps a snapshot, a blob, a directory or an image's layers.
     Why(why::Args),
     /// Print configuration for other programs.
     #[command(subcommand)]

@@ -21,7 +21,7 @@ fn the_command_line_is_sound() {
 #[test]
 fn help_says_what_there_is() {
     assert_snapshot!("leasehold", help(&[]));
-    for command in ["lease", "snapshot", "du"] {
+    for command in ["lease", "snapshot", "du", "why"] {
         assert_snapshot!(command, help(&[command]));
     }
     for command in ["ls", "create", "rm", "add", "drop", "show"] {

@@ -7,17 +7,22 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::grpc::proto::leasehold::admin::v1::{Explained, Hold, WhyRequest};
+use crate::types::Namespace;
 
+use super::containerd::{Image, Socket, Wanted, find_in};
 use super::daemon::Daemon;
+use super::text;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Key or name of a snapshot, digest of a blob, or a path below the pool.
-    #[arg(value_name = "KEY|DIGEST|PATH")]
+    /// Key or name of a snapshot, digest of a blob, a path below the pool, or an image that containerd has.
+    #[arg(value_name = "KEY|DIGEST|PATH|IMAGE")]
     what: String,
     /// Look in this namespace only.
     #[arg(long, short)]
     namespace: Option<String>,
+    #[command(flatten)]
+    containerd: Socket,
     /// Print JSON for programs.
     #[arg(long)]
     json: bool,
@@ -26,18 +31,54 @@ pub(super) struct Args {
 /// Exits with 0 when there is such a thing, held or not; else with 1.
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let mut daemon = Daemon::connect(config)?.context("no daemon is running")?;
-    let request = WhyRequest { what: absolute(&args.what), namespace: args.namespace.clone().unwrap_or_default() };
-    let found = daemon.call_collections(async |client| client.why(request).await)?.found;
+    let found = why(&mut daemon, absolute(&args.what), args.namespace.as_deref().unwrap_or_default())?;
+    // Only what is nothing else can be an image: containerd need not be there otherwise.
+    let images = if found.is_empty() { images(&mut daemon, args)? } else { Vec::new() };
     if args.json {
-        println!("{:#}", json!(found.iter().map(to_json).collect::<Vec<_>>()));
+        let all = found.iter().chain(images.iter().flat_map(|image| &image.found));
+        println!("{:#}", json!(all.map(to_json).collect::<Vec<_>>()));
     } else {
         found.iter().for_each(print);
+        images.iter().for_each(print_image);
     }
-    if found.is_empty() {
+    if found.is_empty() && images.is_empty() {
         eprintln!("leasehold: there is nothing of that name");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn why(daemon: &mut Daemon, what: String, namespace: &str) -> anyhow::Result<Vec<Explained>> {
+    let request = WhyRequest { what, namespace: namespace.to_owned() };
+    Ok(daemon.call_collections(async |client| client.why(request).await)?.found)
+}
+
+/// An image, and what keeps its layers.
+struct OfImage {
+    namespace: Namespace,
+    name: String,
+    /// Of the topmost snapshots that are there.
+    found: Vec<Explained>,
+}
+
+/// Looks for images of that name, and asks what keeps the topmost of their layers: the others are its parents.
+fn images(daemon: &mut Daemon, args: &Args) -> anyhow::Result<Vec<OfImage>> {
+    let containerd = args.containerd.connect().context("there is nothing of that name, unless it is an image's")?;
+    let namespaces = match &args.namespace {
+        Some(namespace) => vec![Namespace::parse(namespace.as_str())?],
+        None => containerd.namespaces()?,
+    };
+    let mut images = Vec::new();
+    for namespace in namespaces {
+        let Some(record) = find_in(&containerd, &namespace, &args.what)? else { continue };
+        let image = Image::resolve(&record, &Wanted::All, &mut |digest| containerd.document(&namespace, digest))?;
+        let mut found = Vec::new();
+        for top in image.manifests.iter().filter_map(|manifest| manifest.chain_ids.last()) {
+            found.extend(why(daemon, top.clone(), namespace.as_str())?);
+        }
+        images.push(OfImage { namespace, name: image.name, found });
+    }
+    Ok(images)
 }
 
 /// Makes a path absolute where it is one; anything else is left as it is.
@@ -54,6 +95,14 @@ fn to_json(found: &Explained) -> serde_json::Value {
         "kind": found.kind, "namespace": found.namespace, "name": found.name, "held": !found.holds.is_empty(),
         "holds": holds, "after_removal": after,
     })
+}
+
+fn print_image(image: &OfImage) {
+    println!("image {}", place(image.namespace.as_str(), &text::name(&image.name, true)));
+    if image.found.is_empty() {
+        println!("  none of its layers is here: it is not unpacked by leasehold");
+    }
+    image.found.iter().for_each(print);
 }
 
 fn print(found: &Explained) {

@@ -162,7 +162,6 @@ impl Work<'_> {
         let look = pressure.begin();
         let evicted = self.make_room()?;
         let (more, stock, kept) = self.keep_below_maximum()?;
-        metrics::gauge!("leasehold_retained_by_policy_bytes").set(kept.size as f64);
         look.end(!stock.is_empty(), kept);
         Ok(evicted + more)
     }

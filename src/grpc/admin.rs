@@ -73,9 +73,12 @@ impl Admin for AdminService {
 
     async fn disk_usage(&self, request: Request<DiskUsageRequest>) -> Result<Response<DiskUsageResponse>, Status> {
         let span = span("DiskUsage", request.metadata(), "");
-        let namespace = inventory::wanted(request.into_inner().namespace)?;
+        let request = request.into_inner();
+        let namespace = inventory::wanted(request.namespace)?;
+        let images = disk_usage::images(request.images)?;
         let accounts =
-            self.slow.blocking(&self.snapshotter, "DiskUsage", span, |snapshotter| snapshotter.accounts()).await?;
+            self.slow.blocking(&self.snapshotter, "DiskUsage", span, move |snapshotter| snapshotter.accounts(&images));
+        let accounts = accounts.await?;
         Ok(Response::new(disk_usage::response(accounts, namespace.as_ref())))
     }
 }

@@ -18,7 +18,10 @@ mod snapshots;
 mod status;
 mod version;
 
-pub use client::{InNamespace, LeasesClient, leases_client};
+pub use client::{
+    ContentClient, ImagesClient, InNamespace, LeasesClient, SnapshotsClient, containerd, content_client, images_client,
+    leases_client, snapshots_client,
+};
 pub use server::{Listener, MAX_MESSAGE, Servers, client};
 
 /// Generated from `proto/`, nested as the packages are, because the generated code refers to types that way.
@@ -33,6 +36,20 @@ pub mod proto {
         }
         /// Services.
         pub mod services {
+            /// Content.
+            pub mod content {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.content.v1");
+                }
+            }
+            /// Images.
+            pub mod images {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.images.v1");
+                }
+            }
             /// Introspection.
             pub mod introspection {
                 /// Version 1.

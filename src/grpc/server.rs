@@ -198,9 +198,11 @@ impl Servers {
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let admin = AdminService::new(self.snapshotter.clone(), self.collectible.clone(), &self.host, slow.clone());
+        let admin =
+            AdminServer::new(admin).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         let api_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
-            .add_service(AdminServer::new(admin))
+            .add_service(admin)
             .add_service(CollectionsServer::new(CollectionsService::new(self.collectible.clone(), slow)))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))
             .add_service(leases)
@@ -259,13 +261,24 @@ async fn report_serving(health: &HealthReporter) {
 /// # Errors
 /// tonic's, when nobody listens there.
 pub async fn client(socket: &Path) -> Result<Channel, tonic::transport::Error> {
-    let socket = socket.to_owned();
+    // A call may take long, but a daemon that is stopped answers no ping.
+    let endpoint = endpoint().http2_keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
+    connect(endpoint, socket).await
+}
+
+/// Returns what every client of a socket begins with.
+pub(super) fn endpoint() -> Endpoint {
     // The address is not used: the connector knows where to go.
-    Endpoint::from_static("http://leasehold.invalid")
-        .connect_timeout(CONNECT)
-        // A call may take long, but a daemon that is stopped answers no ping.
-        .http2_keep_alive_interval(ALIVE)
-        .keep_alive_timeout(ALIVE)
+    Endpoint::from_static("http://leasehold.invalid").connect_timeout(CONNECT)
+}
+
+/// Connects to a socket.
+///
+/// # Errors
+/// tonic's, when nobody listens there.
+pub(super) async fn connect(endpoint: Endpoint, socket: &Path) -> Result<Channel, tonic::transport::Error> {
+    let socket = socket.to_owned();
+    endpoint
         .connect_with_connector(tower::service_fn(move |_| {
             let socket = socket.clone();
             async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }

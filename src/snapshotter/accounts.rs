@@ -1,5 +1,6 @@
 //! What namespaces and leases have in layers, and what each has alone.
 
+mod images;
 mod tally;
 
 use std::collections::HashMap;
@@ -11,6 +12,8 @@ use crate::{Chain, Result};
 
 use super::Snapshotter;
 use tally::Tally;
+
+pub use images::{ImageAccount, ImageTops};
 
 /// What somebody has in layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct Accounts {
     pub namespaces: Vec<NamespaceAccount>,
     /// By namespace and id, without those that have ended.
     pub leases: Vec<LeaseAccount>,
+    /// In the order in which they were asked about.
+    pub images: Vec<ImageAccount>,
     /// Of the whole pool, each layer once.
     pub total: Share,
     /// Layers that could not be measured.
@@ -77,12 +82,12 @@ enum Size {
 }
 
 impl Snapshotter {
-    /// Adds up what namespaces and leases have. Counts what was not counted yet, which walks trees.
+    /// Adds up what namespaces, leases and these images have. Counts what was not counted yet, which walks trees.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn accounts(&self) -> Result<Accounts> {
-        let (tally, sizes) = self.tally(self.now())?;
+    pub fn accounts(&self, images: &[ImageTops]) -> Result<Accounts> {
+        let (tally, sizes) = self.tally(images, self.now())?;
         // Only now: no tree is walked while records are read.
         let mut unknown = 0;
         let mut bytes = HashMap::with_capacity(sizes.len());
@@ -104,9 +109,9 @@ impl Snapshotter {
         Ok(Accounts { unknown, ..tally.into_accounts(|layer| bytes.get(&layer).copied().unwrap_or_default()) })
     }
 
-    fn tally(&self, now: SystemTime) -> Result<(Tally, HashMap<LayerId, Size>)> {
+    fn tally(&self, images: &[ImageTops], now: SystemTime) -> Result<(Tally, HashMap<LayerId, Size>)> {
         self.metadata.read(|records| {
-            let mut tally = Tally::default();
+            let mut tally = Tally::new(images);
             records.each_lease(|namespace, id, lease| {
                 if lease.is_expired(now) {
                     return Ok(());

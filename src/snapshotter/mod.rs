@@ -32,7 +32,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-pub use accounts::{Accounts, LeaseAccount, NamespaceAccount, Share};
+pub use accounts::{Accounts, ImageAccount, ImageTops, LeaseAccount, NamespaceAccount, Share};
 pub use busy::BusyLayer;
 pub use create::Create;
 pub use eviction::OnItsWay;

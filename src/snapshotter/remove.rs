@@ -29,11 +29,14 @@ impl Snapshotter {
             return Err(err);
         }
         failpoint::hit("remove: record written");
-        if let Some(lease) = removed.held_by {
-            tracing::info!(held_by = %lease, "a removed snapshot is retained");
-        }
-        if removed.by_policy {
-            self.pressure.retained();
+        match removed.held_by {
+            // The rule where that is configured; what becomes of it later is said.
+            Some(lease) if removed.by_policy => {
+                tracing::debug!(held_by = %lease, "a removed snapshot is retained");
+                self.pressure.retained();
+            }
+            Some(lease) => tracing::info!(held_by = %lease, "a removed snapshot is retained"),
+            None => {}
         }
         self.reclaim(&removed.trashed);
         Ok(())

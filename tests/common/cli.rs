@@ -13,9 +13,9 @@ pub struct Said {
 }
 
 impl Site {
-    /// Runs `leasehold <args>` for this site, in no namespace of the environment.
+    /// Runs `leasehold <args>` for this site, with nothing of containerd's in the environment.
     pub fn cli(&self, args: &[&str]) -> Said {
-        self.cli_with(args, |command| command.env_remove("CONTAINERD_NAMESPACE"))
+        self.cli_with(args, |command| command.env_remove("CONTAINERD_NAMESPACE").env_remove("CONTAINERD_ADDRESS"))
     }
 
     /// Like [`cli`](Self::cli), with changes to the command, such as environment variables.
@@ -33,6 +33,12 @@ impl Said {
     pub fn ok(self) -> String {
         assert!(self.code == 0 && self.err.is_empty(), "{self:?}");
         self.out
+    }
+
+    /// Returns what was printed and what was remarked, of a command that must succeed.
+    pub fn noted(self) -> (String, String) {
+        assert!(self.code == 0 && !self.err.is_empty(), "{self:?}");
+        (self.out, self.err)
     }
 
     /// Returns the JSON that was printed.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::client::Client as Api;
 use super::images::Image;
 use super::tools::{built, installed, output, run, search_path};
 use super::{leftovers, wait_for};
@@ -150,7 +151,8 @@ impl Containerd {
         std::fs::read_to_string(self.dir().join("log")).unwrap_or_default()
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Returns where it listens.
+    pub fn socket(&self) -> PathBuf {
         self.dir().join("containerd.sock")
     }
 
@@ -180,6 +182,11 @@ impl<'c> Session<'c> {
     pub fn with_snapshotter(mut self, snapshotter: &'static str) -> Session<'c> {
         self.snapshotter = snapshotter;
         self
+    }
+
+    /// Connects to containerd's own API.
+    pub fn api(&self) -> Api {
+        Api::connect(&self.containerd.socket()).unwrap().in_namespace(&self.namespace)
     }
 
     /// Returns `ctr <args>`, to run in another way.

@@ -1,20 +1,20 @@
-//! What a daemon tells a monitor.
+//! A daemon's metrics, as Prometheus reads them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
-/// Where a daemon serves metrics.
+/// Where a daemon is to serve its metrics.
 pub struct Metrics {
     port: u16,
 }
 
 impl Metrics {
-    /// Chooses a port that is free.
-    pub fn new() -> Metrics {
+    /// Chooses a port that is free now.
+    pub fn somewhere() -> Metrics {
         Metrics { port: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() }
     }
 
-    /// Returns what the configuration of the daemon needs.
+    /// Returns the settings of the daemon.
     pub fn settings(&self) -> String {
         format!("[metrics]\nlisten = \"127.0.0.1:{}\"\n", self.port)
     }

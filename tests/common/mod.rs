@@ -9,6 +9,7 @@ pub mod containerd;
 pub mod daemon;
 pub mod damage;
 pub mod filesystem;
+pub mod handmade;
 pub mod headers;
 pub mod history;
 pub mod images;

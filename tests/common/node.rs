@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cli::Said;
 use super::client::Client;
 use super::containerd::{Containerd, Release, Unpack};
 use super::daemon::{Daemon, Site};
@@ -56,6 +57,13 @@ impl Node {
     /// Connects to leasehold as an operator, in a namespace.
     pub fn operator(&self, namespace: &str) -> Client {
         Client::connect(&self.site.api_socket()).unwrap().in_namespace(namespace)
+    }
+
+    /// Runs `leasehold <args>` as an operator would, who has told where containerd is.
+    pub fn cli(&self, namespace: &str, args: &[&str]) -> Said {
+        self.site.cli_with(args, |command| {
+            command.env("CONTAINERD_NAMESPACE", namespace).env("CONTAINERD_ADDRESS", self.containerd.socket())
+        })
     }
 
     /// Returns how many snapshots leasehold has for containerd.

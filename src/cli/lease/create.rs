@@ -9,11 +9,12 @@ use anyhow::Context as _;
 use crate::grpc::proto::containerd::services::leases::v1::{CreateRequest, DeleteRequest};
 use crate::types::label;
 
-use super::Leases;
 use super::add::add_all;
 use super::expiry::Expiry;
+use super::image;
 use super::resources::Resources;
 use super::view::View;
+use super::{Leases, Place};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,15 +38,16 @@ pub(super) struct Args {
 
 pub(super) fn run(
     connect: impl FnOnce() -> anyhow::Result<Leases>,
-    snapshotter: &str,
+    place: &Place<'_>,
     args: &Args,
 ) -> anyhow::Result<ExitCode> {
-    let members = args.resources.members(snapshotter)?;
+    let members = args.resources.members(place.snapshotter)?;
     let labels = labels(args, SystemTime::now())?;
+    let named = args.resources.images.named(place, labels.contains_key(label::GC_FLAT))?;
     let mut leases = connect()?;
     let request = CreateRequest { id: args.lease.clone().unwrap_or_default(), labels };
     let lease = leases.call(async |client| client.create(request).await)?.lease.context("the answer has no lease")?;
-    if let Err(err) = add_all(&mut leases, &lease.id, &members) {
+    if let Err(err) = add_all(&mut leases, &lease.id, &[members, named.members].concat()) {
         // All or nothing: a lease that holds half of what it should is worse than none. If this fails as well, the
         // first error is the one that helps.
         let request = DeleteRequest { id: lease.id, sync: false };
@@ -57,6 +59,7 @@ pub(super) fn run(
     } else {
         println!("{}", lease.id)
     }
+    image::print(&named.notes);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,11 +4,15 @@ use crate::Result;
 use crate::grpc::proto::containerd::services::leases::v1::Resource;
 use crate::types::{Member, MemberKind};
 
+use super::image::Images;
+
 /// The options of which `add` and `drop` need one.
-pub(super) const OPTIONS: [&str; 4] = ["chain", "snapshot", "content", "image"];
+pub(super) const OPTIONS: [&str; 5] = ["names", "chain", "snapshot", "content", "api_image"];
 
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Resources {
+    #[command(flatten)]
+    pub images: Images,
     /// Committed snapshots by their chain ids, the layers of an image. Naming the top one holds all below it.
     #[arg(long, value_name = "CHAIN_ID", num_args = 1..)]
     chain: Vec<String>,
@@ -18,13 +22,13 @@ pub(super) struct Resources {
     /// Blobs by their digests.
     #[arg(long, value_name = "DIGEST", num_args = 1..)]
     content: Vec<String>,
-    /// Images by their names. The images that containerd has are not known here: hold them by --chain.
+    /// Images of the API socket by their names.
     #[arg(long, value_name = "NAME", num_args = 1..)]
-    image: Vec<String>,
+    api_image: Vec<String>,
 }
 
 impl Resources {
-    /// Returns what is named; `snapshotter` is how leases call ours.
+    /// Returns what is named, without the images of containerd's; `snapshotter` is how leases call ours.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for what no lease can name.
@@ -42,7 +46,7 @@ impl Resources {
         for digest in &self.content {
             members.push(Member::new(MemberKind::Content, digest)?);
         }
-        for name in &self.image {
+        for name in &self.api_image {
             members.push(Member::new(MemberKind::Images, name)?);
         }
         Ok(members)

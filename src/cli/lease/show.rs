@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::bail;
 use serde_json::json;
 
-use crate::grpc::proto::containerd::services::leases::v1::{ListRequest, ListResourcesRequest, Resource};
+use crate::grpc::proto::containerd::services::leases::v1::{ListResourcesRequest, Resource};
 use crate::types::Namespace;
 
 use super::super::text;
@@ -26,10 +26,7 @@ pub(super) fn run(mut leases: Leases, namespace: &Namespace, args: &Args) -> any
     let id = args.lease.clone();
     // First: it says so when there is no such lease.
     let named = leases.call(async |client| client.list_resources(ListResourcesRequest { id }).await)?.resources;
-    // A quoted value of a filter is written as JSON writes text.
-    let filters = vec![format!("id=={}", json!(args.lease))];
-    let found = leases.call(async |client| client.list(ListRequest { filters }).await)?.leases;
-    let Some(view) = found.into_iter().map(View::from).find(|view| view.id == args.lease) else {
+    let Some(view) = View::find(&mut leases, &args.lease)? else {
         bail!("lease {:?} ended meanwhile", args.lease);
     };
     if args.json {

@@ -5,10 +5,11 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::grpc::proto::containerd::services::leases::v1::Lease;
+use crate::grpc::proto::containerd::services::leases::v1::{Lease, ListRequest};
 use crate::types::{label, parse_rfc3339};
 
 use super::super::text;
+use super::Leases;
 
 /// What a lease's record and labels say.
 #[derive(Clone, Debug)]
@@ -45,6 +46,14 @@ impl From<Lease> for View {
 }
 
 impl View {
+    /// Asks for one lease; `None` when there is none of that id.
+    pub fn find(leases: &mut Leases, id: &str) -> anyhow::Result<Option<View>> {
+        // A quoted value of a filter is written as JSON writes text.
+        let filters = vec![format!("id=={}", json!(id))];
+        let found = leases.call(async |client| client.list(ListRequest { filters }).await)?.leases;
+        Ok(found.into_iter().map(View::from).find(|view| view.id == id))
+    }
+
     pub fn created(&self) -> String {
         self.created_at.map_or_else(|| "-".into(), text::time)
     }

@@ -1,9 +1,17 @@
-//! What namespaces and leases take on disk.
+//! What namespaces, leases and images take on disk.
 
-use crate::snapshotter::{self, Accounts, LeaseAccount, NamespaceAccount};
+use crate::Result;
+use crate::snapshotter::{self, Accounts, ImageAccount, ImageTops, LeaseAccount, NamespaceAccount};
 use crate::types::Namespace;
 
-use super::super::proto::leasehold::admin::v1::{DiskUsageResponse, LeaseUsage, NamespaceUsage, Share};
+use super::super::proto::leasehold::admin::v1 as api;
+use super::super::proto::leasehold::admin::v1::{DiskUsageResponse, ImageUsage, LeaseUsage, NamespaceUsage, Share};
+
+/// Reads which images are asked about.
+pub(super) fn images(asked: Vec<api::ImageTops>) -> Result<Vec<ImageTops>> {
+    let image = |one: api::ImageTops| Ok(ImageTops { namespace: Namespace::parse(one.namespace)?, tops: one.tops });
+    asked.into_iter().map(image).collect()
+}
 
 /// Encodes what is asked for: one namespace and its leases, or all.
 pub(super) fn response(accounts: Accounts, wanted: Option<&Namespace>) -> DiskUsageResponse {
@@ -16,6 +24,7 @@ pub(super) fn response(accounts: Accounts, wanted: Option<&Namespace>) -> DiskUs
             .map(NamespaceUsage::from)
             .collect(),
         leases: accounts.leases.into_iter().filter(|of| is_wanted(Some(&of.namespace))).map(LeaseUsage::from).collect(),
+        images: accounts.images.into_iter().map(ImageUsage::from).collect(),
         total: Some(accounts.total.into()),
         unknown: accounts.unknown,
     }
@@ -48,5 +57,11 @@ impl From<LeaseAccount> for LeaseUsage {
             missing: of.missing,
             share: Some(of.share.into()),
         }
+    }
+}
+
+impl From<ImageAccount> for ImageUsage {
+    fn from(of: ImageAccount) -> ImageUsage {
+        ImageUsage { snapshots: of.snapshots, missing: of.missing, share: Some(of.share.into()) }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::metadata::{Lease, Retained, Snapshot};
 use crate::types::{LayerId, LeaseId, Namespace, SnapshotKey};
 
+use super::images::{ImageTops, Images};
 use super::{Accounts, LeaseAccount, NamespaceAccount, Share, leased_name};
 
 /// What was seen so far. Leases come first.
@@ -16,6 +17,7 @@ pub(super) struct Tally {
     leased: HashMap<(Namespace, String), Vec<usize>>,
     /// Layers of snapshots that are there. Whatever their leases do, these stay.
     live: HashSet<LayerId>,
+    images: Images,
 }
 
 #[derive(Default)]
@@ -36,6 +38,11 @@ struct OfLease {
 }
 
 impl Tally {
+    /// Begins, with the images that are asked about.
+    pub fn new(images: &[ImageTops]) -> Tally {
+        Tally { images: Images::new(images), ..Tally::default() }
+    }
+
     /// Takes in a lease and what it calls our snapshots.
     pub fn lease(&mut self, namespace: Namespace, id: LeaseId, lease: Lease, names: Vec<String>) {
         for name in &names {
@@ -52,6 +59,7 @@ impl Tally {
         of.snapshots += 1;
         of.layers.extend(snapshot.layer);
         self.live.extend(snapshot.layer);
+        self.images.snapshot(key, snapshot);
         if let Some(name) = leased_name(key) {
             self.hold(&name, snapshot.layers_for_children());
         }
@@ -79,6 +87,7 @@ impl Tally {
     pub fn into_accounts(self, bytes: impl Fn(LayerId) -> u64) -> Accounts {
         let in_namespaces = Owners::count(self.namespaces.values().map(|of| &of.layers));
         let of_leases = Owners::count(self.leases.iter().map(|of| &of.layers));
+        let images = self.images.into_accounts(&bytes, |layer| of_leases.has(layer));
         let all: HashSet<LayerId> = in_namespaces.0.keys().copied().collect();
         let namespaces = self.namespaces.into_iter().map(|(namespace, of)| NamespaceAccount {
             namespace,
@@ -97,6 +106,7 @@ impl Tally {
         Accounts {
             namespaces: namespaces.collect(),
             leases: leases.collect(),
+            images,
             total: share(&all, &bytes, |_| true),
             unknown: 0,
         }
@@ -104,10 +114,10 @@ impl Tally {
 }
 
 /// How many have a layer.
-struct Owners(HashMap<LayerId, u32>);
+pub(super) struct Owners(HashMap<LayerId, u32>);
 
 impl Owners {
-    fn count<'l>(sets: impl Iterator<Item = &'l HashSet<LayerId>>) -> Owners {
+    pub fn count<'l>(sets: impl Iterator<Item = &'l HashSet<LayerId>>) -> Owners {
         let mut owners = HashMap::new();
         for layer in sets.flatten() {
             *owners.entry(*layer).or_insert(0) += 1;
@@ -115,12 +125,21 @@ impl Owners {
         Owners(owners)
     }
 
-    fn has_one(&self, layer: LayerId) -> bool {
+    pub fn has(&self, layer: LayerId) -> bool {
+        self.0.contains_key(&layer)
+    }
+
+    pub fn has_one(&self, layer: LayerId) -> bool {
         self.0.get(&layer) == Some(&1)
     }
 }
 
-fn share(layers: &HashSet<LayerId>, bytes: impl Fn(LayerId) -> u64, is_unique: impl Fn(LayerId) -> bool) -> Share {
+/// Adds up layers.
+pub(super) fn share(
+    layers: &HashSet<LayerId>,
+    bytes: impl Fn(LayerId) -> u64,
+    is_unique: impl Fn(LayerId) -> bool,
+) -> Share {
     let mut share = Share::default();
     for layer in layers {
         let size = bytes(*layer);
@@ -134,14 +153,14 @@ fn share(layers: &HashSet<LayerId>, bytes: impl Fn(LayerId) -> u64, is_unique: i
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::metadata::Kind;
     use crate::types::Labels;
 
-    fn snapshot(layer: u64, parents: &[u64]) -> Snapshot {
+    pub fn snapshot(layer: u64, parents: &[u64]) -> Snapshot {
         Snapshot {
             id: layer,
             kind: Kind::Committed,
@@ -155,7 +174,7 @@ mod tests {
         }
     }
 
-    fn share_of(layers: u64, size: u64, unique: u64) -> Share {
+    pub fn share_of(layers: u64, size: u64, unique: u64) -> Share {
         Share { layers, size, unique }
     }
 
