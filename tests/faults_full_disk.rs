@@ -134,7 +134,7 @@ fn privileged_removals_and_commits_on_a_full_disk_are_done_or_refused_and_never_
     privileged("removals_and_commits_on_a_full_disk_are_done_or_refused_and_never_half", || {
         each_file_system(|filesystem, min_free| {
             let site = site(filesystem, min_free);
-            let (daemon, client, mut history) = serve(&site);
+            let (_daemon, client, mut history) = serve(&site);
             let filler = filesystem.fill();
             for op in [Op::remove("to be removed"), Op::commit("committed", "to be committed", "")] {
                 match history.run(&client, &op) {
@@ -184,7 +184,7 @@ fn privileged_a_disk_that_is_full_again_and_again_loses_nothing() {
         for make in [FileSystem::tmpfs, FileSystem::ext4] {
             let filesystem = make(SIZE);
             let site = site(&filesystem, "0");
-            let (daemon, client, mut history) = serve(&site);
+            let (_daemon, client, mut history) = serve(&site);
             for round in 0..5 {
                 let filler = filesystem.fill();
                 // A little more each time, so that it is met in another place.
