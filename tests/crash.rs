@@ -246,16 +246,8 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 #[test]
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
-        let runs = [
-            workload(),
-            recovery(),
-            repair(),
-            lease_changes(),
-            collections(),
-            evictions(),
-            uploads(),
-            blob_repair(),
-        ];
+        let runs =
+            [workload(), recovery(), repair(), lease_changes(), collections(), evictions(), uploads(), blob_repair()];
         let crashed: BTreeSet<String> = runs.into_iter().flatten().cloned().collect();
         let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();
         assert!(missed.is_empty(), "no crash at {missed:?}");

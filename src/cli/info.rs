@@ -155,6 +155,8 @@ mod tests {
             busy: 1,
             busy_layers: vec![busy],
             collection_failure: "a record is damaged".into(),
+            blobs: 4,
+            ingests: 1,
         };
         assert_snapshot!(tables(true, &info), @r#"
         version             1.2.3
@@ -164,6 +166,8 @@ mod tests {
         schema              2
         snapshots           about 12
         layers              about 11
+        blobs               about 4
+        uploads             1
         trash               5, of which 1 cannot be deleted yet
         retained by policy  7 MiB
         free                3072 MiB

@@ -193,7 +193,7 @@ impl Servers {
             SnapshotsServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
         };
         let for_containerd = SnapshotsService::for_containerd(self.snapshotter.clone(), slow.clone());
-        let content = ContentServer::new(ContentService::for_containerd(self.content, self.threads))
+        let content = ContentServer::new(ContentService::for_containerd(self.content.clone(), self.threads))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let plugin_router = Server::builder()
