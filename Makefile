@@ -41,7 +41,7 @@ build: ## Build the daemon: $CARGO_TARGET_DIR/release/leasehold. The first build
 test: ## Install what is needed, check, build, and run every test. As root
 	scripts/deps.sh test
 	$(MAKE) tools check build
-	CGO_ENABLED=0 GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOWORK=off go -C tests/go test ./cmd/...
+	CGO_ENABLED=0 GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOWORK=off go -C tests/go test ./cmd/... ./internal/...
 	LEASEHOLD_REQUIRE_ALL=1 cargo test --release --locked --features failpoints --no-fail-fast
 
 .PHONY: check
