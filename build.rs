@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
+    "containerd/services/content/v1/content.proto",
     "containerd/services/introspection/v1/introspection.proto",
     "containerd/services/leases/v1/leases.proto",
     "containerd/services/namespaces/v1/namespace.proto",
@@ -20,6 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Sorted maps make encoded records reproducible.
         .btree_map(".")
+        // Data of blobs is taken out of a message, and put into one, without a copy.
+        .bytes(".containerd.services.content.v1")
         .compile_fds(descriptors)?;
     Ok(())
 }

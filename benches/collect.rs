@@ -63,7 +63,7 @@ fn pool(resources: usize) -> Pool {
         cleanup_wait: Duration::ZERO,
     };
     // Before the records are made: recovery would miss their directories.
-    let (snapshotter, _) = Snapshotter::start(metadata, layout, dirs, settings).unwrap();
+    let (snapshotter, _) = Snapshotter::start(Arc::new(metadata), layout, dirs, settings).unwrap();
     let snapshotter = Arc::new(snapshotter);
     (0..resources / PER_IMAGE).for_each(|number| image(snapshotter.metadata(), number));
     snapshotter.metadata().sync().unwrap();

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::content::{self, Content, Files};
 use crate::gc::{Collectible, Collector, Schedule};
 use crate::grpc::{Listener, Servers};
 use crate::leases::Leases;
@@ -34,6 +35,7 @@ pub struct App {
     snapshotter: Arc<Snapshotter>,
     leases: Arc<Leases>,
     collectible: Arc<Collectible>,
+    content: Arc<Content>,
     host: HostFeatures,
     // Last: given back when everything else is gone.
     _lock: PoolLock,
@@ -45,8 +47,10 @@ pub struct OpenPool {
     pub metadata: Metadata,
     /// Where everything is.
     pub layout: Layout,
-    /// The directories.
+    /// The directories of layers.
     pub dirs: LayerDirs,
+    /// Those of blobs and uploads.
+    pub files: Files,
     /// What the host can do.
     pub host: HostFeatures,
     /// Keeps others out.
@@ -63,21 +67,23 @@ impl OpenPool {
         let lock = PoolLock::acquire(layout.root())?;
         layout.create()?;
         let dirs = LayerDirs::open(&layout)?;
+        let files = Files::open(&layout)?;
         let host = probe(&layout)?;
-        require_metadata(&layout, &dirs)?;
+        require_metadata(&layout, &dirs, &files)?;
         let durability = if config.durability.sync_records { Durability::Synced } else { Durability::Written };
         let metadata = Metadata::open(layout.meta(), durability)?;
-        Ok(OpenPool { metadata, layout, dirs, host, lock })
+        Ok(OpenPool { metadata, layout, dirs, files, host, lock })
     }
 }
 
-/// Keeps a pool that lost its records from being taken for a new one, in which no layer would have a record.
-fn require_metadata(layout: &Layout, dirs: &LayerDirs) -> Result<()> {
-    if Metadata::exists(&layout.meta()) || dirs.list_layers()?.ids.is_empty() {
+/// Keeps a pool that lost its records from being taken for a new one, in which no layer and no blob would have a record.
+fn require_metadata(layout: &Layout, dirs: &LayerDirs, files: &Files) -> Result<()> {
+    let is_empty = || Ok::<_, Error>(dirs.list_layers()?.ids.is_empty() && files.list_blobs()?.known.is_empty());
+    if Metadata::exists(&layout.meta()) || is_empty()? {
         return Ok(());
     }
     Err(Error::Pool(format!(
-        "{}: there are layers, but no metadata database in meta/. Nothing was changed. Restore meta/ from a backup, or \
+        "{}: there are layers or blobs, but no metadata database in meta/. Nothing was changed. Restore meta/ from a backup, or \
          move the whole root aside and start with an empty one",
         layout.root().display()
     )))
@@ -90,21 +96,27 @@ impl App {
     /// As for [`OpenPool::open`].
     pub fn build(config: Config) -> Result<App> {
         allocator::share_arenas();
-        let OpenPool { metadata, layout, dirs, host, lock } = OpenPool::open(&config)?;
-        let settings = settings(&config, &host);
+        let OpenPool { metadata, layout, dirs, files, host, lock } = OpenPool::open(&config)?;
+        let metadata = Arc::new(metadata);
         tracing::info!(
             pool = metadata.pool(),
             root = %config.root.display(),
             transitions = lock.ownership().transitions,
             "pool opened"
         );
-        let (snapshotter, report) = Snapshotter::start(metadata, layout, dirs, settings)?;
+        // Before that of layers, which takes what is in trash for garbage where no record says otherwise.
+        let blobs = content::recover(&metadata, &files)?;
+        blobs.log();
+        let (snapshotter, report) = Snapshotter::start(metadata.clone(), layout, dirs, settings(&config, &host))?;
         report.log();
         allocator::return_free();
-        let leases = Leases::new(snapshotter.metadata().clone(), Arc::default());
-        let (snapshotter, leases) = (Arc::new(snapshotter), Arc::new(leases));
+        let snapshotter = Arc::new(snapshotter);
+        let reclaim = snapshotter.clone();
+        let reclaim = Box::new(move |number| reclaim.reclaim_file(number));
+        let content = Content::start(metadata.clone(), Arc::new(files), content_settings(&config), blobs, reclaim)?;
+        let leases = Arc::new(Leases::new(metadata, Arc::default()));
         let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone()));
-        Ok(App { config, snapshotter, leases, collectible, host, _lock: lock })
+        Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
 
     /// Serves until SIGTERM or SIGINT.
@@ -124,6 +136,8 @@ impl App {
         // What did not end within the grace period gets a last second; recovery covers the rest.
         runtime.shutdown_timeout(Duration::from_secs(1));
         collector.stop();
+        // Before what it hands its files to.
+        self.content.stop();
         self.snapshotter.stop();
         tracing::info!("stopped");
         result
@@ -132,7 +146,7 @@ impl App {
     async fn serve(&self) -> Result<()> {
         if let Some(address) = self.config.metrics.listen {
             telemetry::serve_metrics(address)?;
-            tokio::spawn(telemetry::report_pool(self.snapshotter.clone()));
+            tokio::spawn(telemetry::report_pool(self.snapshotter.clone(), self.content.clone()));
         }
         // Before anybody can connect: until then a signal ends the process at once.
         let signalled = stop_signal();
@@ -143,6 +157,7 @@ impl App {
             self.snapshotter.clone(),
             self.leases.clone(),
             self.collectible.clone(),
+            self.content.clone(),
             self.host.clone(),
             threads,
         );
@@ -225,6 +240,10 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         reclaim_workers: config.reclaim.workers,
         cleanup_wait: config.reclaim.cleanup_wait,
     }
+}
+
+fn content_settings(config: &Config) -> content::Settings {
+    content::Settings { max_ingests: config.content.max_ingests, min_free: config.limits.min_free }
 }
 
 fn schedule(config: &Config) -> Schedule {

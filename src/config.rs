@@ -34,6 +34,8 @@ pub struct Config {
     pub reclaim: Reclaim,
     /// When what nothing holds is collected.
     pub gc: Gc,
+    /// How blobs are kept.
+    pub content: Content,
     /// What the daemon may use, and what it leaves free.
     pub limits: Limits,
     /// What is logged, and how.
@@ -97,6 +99,13 @@ pub struct Gc {
     pub schedule_delay: Duration,
     /// How long after the start the first collection is.
     pub startup_delay: Duration,
+}
+
+/// How blobs are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// How many uploads there may be at a time, those that nobody goes on with included.
+    pub max_ingests: usize,
 }
 
 /// A share of the whole, to a millionth.
@@ -172,6 +181,7 @@ impl Default for Config {
                 schedule_delay: Duration::ZERO,
                 startup_delay: Duration::from_millis(100),
             },
+            content: Content { max_ingests: 10_000 },
             limits: Limits { max_concurrent_requests: 32, min_free: 64 << 20 },
             log: Log { level: "info".into(), format: LogFormat::Text },
             metrics: Metrics { listen: None },
@@ -266,6 +276,13 @@ impl Config {
                 ),
                 schedule_delay: from.read("gc.schedule_delay", default.gc.schedule_delay, value::wait),
                 startup_delay: from.read("gc.startup_delay", default.gc.startup_delay, value::wait),
+            },
+            content: Content {
+                max_ingests: from.read(
+                    "content.max_ingests",
+                    default.content.max_ingests,
+                    value::number(1..=1_000_000),
+                ),
             },
             limits: Limits {
                 max_concurrent_requests: from.read(

@@ -27,6 +27,10 @@ pub enum Resource {
     Namespace(String),
     /// A plugin by its type and id.
     Plugin(String),
+    /// A blob by its digest.
+    Blob(String),
+    /// An upload in progress by its ref.
+    Ingest(String),
 }
 
 impl fmt::Display for Resource {
@@ -35,6 +39,8 @@ impl fmt::Display for Resource {
             Resource::Snapshot(key) => write!(f, "snapshot {}", Shortened(key)),
             Resource::Layer(id) => write!(f, "layer {id}"),
             Resource::Lease(id) => write!(f, "lease {}", Shortened(id)),
+            Resource::Blob(digest) => write!(f, "blob {}", Shortened(digest)),
+            Resource::Ingest(name) => write!(f, "ingest {}", Shortened(name)),
             Resource::Plugin(name) => write!(f, "plugin {}", Shortened(name)),
             Resource::Namespace(name) => write!(f, "namespace {}", Shortened(name)),
         }
@@ -77,6 +83,25 @@ pub enum Error {
         /// Why it cannot be used, as the end of a sentence ("is not active").
         problem: &'static str,
     },
+    /// Somebody else has the resource to himself at the moment.
+    #[error("{0} is in use by another writer")]
+    Locked(Resource),
+    /// What was sent is not what it was said to be.
+    #[error("{resource}: {problem}")]
+    Mismatch {
+        /// What was named.
+        resource: Resource,
+        /// What was expected and what came.
+        problem: String,
+    },
+    /// A position is not where it can be.
+    #[error("{resource}: {problem}")]
+    OutOfRange {
+        /// What was named.
+        resource: Resource,
+        /// Which position it is, and which ones there are.
+        problem: String,
+    },
     /// The caller sent something that can never be right.
     #[error("{what}: {problem}")]
     Invalid {
@@ -109,6 +134,14 @@ pub enum Error {
         /// The kernel's or the database's answer, where there is one.
         #[source]
         source: Option<Cause>,
+    },
+    /// What was written may not be on the disk. A later try may succeed.
+    #[error("{what} cannot be made durable")]
+    NotDurable {
+        /// What was written.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
     },
     /// The metadata database failed.
     #[error("metadata database: {op}")]
@@ -147,6 +180,10 @@ pub enum FsOp {
     Read,
     /// `write`
     Write,
+    /// `ftruncate`
+    Truncate,
+    /// `link`
+    Link,
     /// `rename`
     Rename,
     /// `unlink` and `rmdir`
@@ -178,6 +215,8 @@ impl fmt::Display for FsOp {
             FsOp::Open => "open",
             FsOp::Read => "read",
             FsOp::Write => "write",
+            FsOp::Truncate => "truncate",
+            FsOp::Link => "link",
             FsOp::Rename => "rename",
             FsOp::Remove => "remove",
             FsOp::List => "readdir",

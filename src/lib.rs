@@ -6,8 +6,10 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod app;
+mod background;
 pub mod cli;
 pub mod config;
+pub mod content;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;

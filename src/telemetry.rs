@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
+use crate::content::Content;
 use crate::snapshotter::Snapshotter;
 use crate::{Error, Result};
 
@@ -45,7 +46,7 @@ pub fn serve_metrics(address: SocketAddr) -> Result<()> {
 }
 
 /// Renews the gauges of the pool for as long as the daemon runs.
-pub async fn report_pool(snapshotter: Arc<Snapshotter>) {
+pub async fn report_pool(snapshotter: Arc<Snapshotter>, content: Arc<Content>) {
     let mut ticks = tokio::time::interval(REPORT_PERIOD);
     loop {
         ticks.tick().await;
@@ -53,10 +54,12 @@ pub async fn report_pool(snapshotter: Arc<Snapshotter>) {
         let read = tokio::task::spawn_blocking(move || {
             (snapshotter.metadata().totals(), snapshotter.trash_len(), snapshotter.free_bytes())
         });
+        metrics::gauge!("leasehold_ingests").set(content.ingests_open() as f64);
         let Ok((totals, trash, free)) = read.await else { continue };
         if let Ok(totals) = totals {
             metrics::gauge!("leasehold_snapshots").set(totals.snapshots as f64);
             metrics::gauge!("leasehold_layers").set(totals.layers as f64);
+            metrics::gauge!("leasehold_blobs").set(totals.blobs as f64);
         }
         metrics::gauge!("leasehold_trash_layers").set(trash as f64);
         if let Ok(free) = free {

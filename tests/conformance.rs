@@ -1,4 +1,5 @@
-//! containerd's own snapshotter suite passes, every case of it, on both sockets.
+//! containerd's own suites pass, every case of them: for snapshotters on both sockets, for content stores on the plugin
+//! socket.
 
 mod common;
 
@@ -7,33 +8,48 @@ use std::process::Command;
 
 use common::tools::{built, ready, run};
 
-/// What the suite has in the containerd release that `tests/go/go.mod` names.
-const CASES: usize = 21;
+/// One of containerd's suites.
+struct Suite {
+    test: &'static str,
+    /// What it has in the containerd release that `tests/go/go.mod` names.
+    cases: usize,
+}
+
+const SNAPSHOTTER: Suite = Suite { test: "TestSnapshotter", cases: 21 };
+const CONTENT: Suite = Suite { test: "TestContent", cases: 12 };
 
 #[test]
 fn privileged_containerds_own_suite_passes_on_the_plugin_socket() {
     if ready("containerds_own_suite_passes_on_the_plugin_socket") {
-        run_suite(|_| {});
+        run_suite(&SNAPSHOTTER, |_| {});
     }
 }
 
 #[test]
 fn privileged_containerds_own_suite_passes_on_the_api_socket() {
     if ready("containerds_own_suite_passes_on_the_api_socket") {
-        run_suite(|command| _ = command.env("SNAPSUITE_API", "1"));
+        run_suite(&SNAPSHOTTER, |command| _ = command.env("SNAPSUITE_API", "1"));
     }
 }
 
-fn run_suite(change: impl FnOnce(&mut Command)) {
+#[test]
+fn privileged_containerds_own_content_suite_passes_on_the_plugin_socket() {
+    if ready("containerds_own_content_suite_passes_on_the_plugin_socket") {
+        run_suite(&CONTENT, |_| {});
+    }
+}
+
+fn run_suite(suite: &Suite, change: impl FnOnce(&mut Command)) {
     let mut command = Command::new(built("bin/snapsuite.test"));
-    command.args(["-test.root", "-test.v"]).env("LEASEHOLD_BIN", env!("CARGO_BIN_EXE_leasehold"));
+    command.args(["-test.root", "-test.v", "-test.run", &format!("^{}$", suite.test)]);
+    command.env("LEASEHOLD_BIN", env!("CARGO_BIN_EXE_leasehold"));
     change(&mut command);
     let report = run(&mut command);
     let cases = |verdict: &str| -> BTreeSet<String> {
-        let line = format!("--- {verdict}: TestSnapshotter/");
+        let line = format!("--- {verdict}: {}/", suite.test);
         report.lines().filter_map(|text| Some(text.trim().strip_prefix(&line)?.to_owned())).collect()
     };
     assert_eq!(cases("SKIP"), BTreeSet::new(), "{report}");
     assert_eq!(cases("FAIL"), BTreeSet::new(), "{report}");
-    assert_eq!(cases("PASS").len(), CASES, "{report}");
+    assert_eq!(cases("PASS").len(), suite.cases, "{report}");
 }

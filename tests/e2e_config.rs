@@ -40,7 +40,7 @@ fn privileged_containerd_1_comes_up() {
     }
     let (registry, site) = (Registry::start(), Site::new());
     let _daemon = site.start();
-    let containerd = Containerd::start(Release::V1, &printed_stanzas(&site, Release::V1));
+    let containerd = Containerd::start(Release::V1, &printed_stanzas(&site, Release::V1, &[]));
     let session = containerd.session("config");
     expect_loaded(&session, &[LEASEHOLD, ("io.containerd.grpc.v1", "cri")]);
     expect_working(&session, Client::CtrLocal, &registry);
@@ -53,7 +53,7 @@ fn privileged_containerd_2_comes_up() {
     }
     let (registry, site) = (Registry::start(), Site::new());
     let _daemon = site.start();
-    let containerd = Containerd::start(Release::V2, &printed_stanzas(&site, Release::V2));
+    let containerd = Containerd::start(Release::V2, &printed_stanzas(&site, Release::V2, &[]));
     expect_complete(&containerd, &site, &registry);
 }
 
@@ -66,7 +66,7 @@ fn privileged_containerd_2_comes_up_with_a_file_of_its_own() {
     let (registry, site) = (Registry::start(), Site::new());
     let _daemon = site.start();
     let file = site.dir().join("leasehold.toml");
-    std::fs::write(&file, printed_stanzas(&site, Release::V2)).unwrap();
+    std::fs::write(&file, printed_stanzas(&site, Release::V2, &[])).unwrap();
     let containerd = Containerd::start(Release::V2, &format!("version = 3\nimports = [{file:?}]\n"));
     expect_complete(&containerd, &site, &registry);
 }
@@ -78,7 +78,7 @@ fn privileged_containerd_may_start_before_leasehold() {
         return;
     }
     let (registry, site) = (Registry::start(), Site::new());
-    let stanzas = printed_stanzas(&site, Release::V2);
+    let stanzas = printed_stanzas(&site, Release::V2, &[]);
     let containerd = Containerd::start(Release::V2, &stanzas);
     let session = containerd.session("config");
     expect_loaded(&session, &[LEASEHOLD]);

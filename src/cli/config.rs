@@ -28,6 +28,19 @@ pub(super) struct ContainerdArgs {
     /// Version of containerd's configuration: what the `version` line of /etc/containerd/config.toml says.
     #[arg(long, value_enum, default_value_t = StanzaVersion::V3, value_name = "VERSION")]
     version: StanzaVersion,
+    /// Have leasehold keep the blobs of images as well. What is in containerd's own store is not seen any more then:
+    /// images have to be pulled again.
+    #[arg(long)]
+    content: bool,
+}
+
+/// What containerd leaves to leasehold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stores {
+    /// Snapshots.
+    Snapshots,
+    /// Snapshots, and the blobs of images.
+    SnapshotsAndContent,
 }
 
 /// Versions of containerd's configuration.
@@ -74,15 +87,24 @@ impl HostCapabilities {
 
 pub(super) fn run(config: &Config, command: &Command) -> anyhow::Result<ExitCode> {
     let Command::Containerd(args) = command;
+    let stores = if args.content { Stores::SnapshotsAndContent } else { Stores::Snapshots };
+    if args.version == StanzaVersion::V1 && stores == Stores::SnapshotsAndContent {
+        anyhow::bail!(CONTENT_NEEDS_V2);
+    }
     let layout = Layout::new(&config.root)?;
     layout.create().context("the host is probed in the pool's directory")?;
     let host = HostCapabilities::new(config, &probe(&layout)?);
-    print!("{}", containerd_stanza(args.version, config, &host));
+    print!("{}", containerd_stanza(args.version, config, &host, stores));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Returns what containerd's configuration needs to use leasehold, as TOML with comments for the operator.
-pub fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCapabilities) -> String {
+/// Of version 1, where there is no content store but containerd's own, that without one.
+pub fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCapabilities, stores: Stores) -> String {
+    let (disabled, content) = match stores {
+        Stores::Snapshots => (String::new(), String::new()),
+        Stores::SnapshotsAndContent => (DISABLED.to_owned(), content_plugin(config)),
+    };
     // Only the transfer service of containerd 2.2 and later rebases, and only version 3 configures it.
     let without_rebase = HostCapabilities { rebase: false, ..*host };
     match version {
@@ -91,13 +113,17 @@ pub fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCap
         }
         StanzaVersion::V2 => [
             V2,
+            &disabled,
             &proxy_plugin(version, config, without_rebase),
+            &content,
             &cri(config, r#"plugins."io.containerd.grpc.v1.cri".containerd"#),
         ]
         .concat(),
         StanzaVersion::V3 => [
             V3,
+            &disabled,
             &proxy_plugin(version, config, *host),
+            &content,
             &cri(config, "plugins.'io.containerd.cri.v1.images'"),
             CRI_SYNC,
             &transfer(config, *host),
@@ -136,6 +162,16 @@ const V3: &str = "\
 # that is named by `imports` there; then restart containerd.
 
 version = 3
+";
+
+const CONTENT_NEEDS_V2: &str = "\
+containerd has no other content store than its own where its configuration has version 1: disabling that one would take
+the content service of clients with it. Convert the file to version 2, and use `--version 2` here";
+
+const DISABLED: &str = "
+# containerd has one content store, and this takes its own out of the way. Add it to the list where there is one. Blobs
+# in that store are not seen any more: stop all containers first, and pull the images again afterwards.
+disabled_plugins = [\"io.containerd.content.v1.content\"]
 ";
 
 const CRI_SYNC: &str = "  # A layer is on disk before it is committed, so that a power cut leaves no empty files in it.
@@ -182,6 +218,23 @@ fn proxy_plugin(version: StanzaVersion, config: &Config, capabilities: HostCapab
   [proxy_plugins.{table}.exports]
     # Where the layers are. CRI tells the kubelet how full this file system is.
     {exports_since}root = {root}
+"
+    )
+}
+
+fn content_plugin(config: &Config) -> String {
+    let table = key(&format!("{}-content", config.snapshotter.name));
+    let address = quoted(&config.plugin.socket.to_string_lossy());
+    let root = quoted(&config.root.to_string_lossy());
+    format!(
+        "
+# The blobs of images: what is pulled, pushed and imported.
+[proxy_plugins.{table}]
+  type = \"content\"
+  address = {address}
+
+  [proxy_plugins.{table}.exports]
+    root = {root}
 "
     )
 }

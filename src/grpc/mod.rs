@@ -6,6 +6,7 @@
 mod admin;
 mod client;
 mod collections;
+mod content;
 mod convert;
 mod introspection;
 mod leases;
@@ -33,6 +34,13 @@ pub mod proto {
         }
         /// Services.
         pub mod services {
+            /// Content.
+            pub mod content {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.content.v1");
+                }
+            }
             /// Introspection.
             pub mod introspection {
                 /// Version 1.

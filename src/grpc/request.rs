@@ -97,8 +97,14 @@ pub(super) async fn from_memory<S: Send + Sync + 'static, T: Send + 'static>(
 
 /// Logs an error and encodes it.
 fn refuse(err: Error) -> Status {
+    // Clients try again until the other one is done.
+    let waits = matches!(err, Error::Locked(_));
     let status = Status::from(err);
-    log_failure(&status);
+    if waits {
+        tracing::debug!(code = name(status.code()), error = status.message(), "request refused");
+    } else {
+        log_failure(&status);
+    }
     status
 }
 
@@ -115,6 +121,7 @@ fn log_failure(status: &Status) {
         | Code::AlreadyExists
         | Code::FailedPrecondition
         | Code::InvalidArgument
+        | Code::OutOfRange
         | Code::Unimplemented => {
             tracing::debug!(code = name(status.code()), error = status.message(), "request refused");
         }

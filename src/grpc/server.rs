@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use crate::content::Content;
 use crate::gc::Collectible;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
@@ -23,10 +24,12 @@ use crate::{Error, FsOp, Result};
 
 use super::admin::AdminService;
 use super::collections::CollectionsService;
+use super::content::ContentService;
 use super::introspection::IntrospectionService;
 use super::leases::LeasesService;
 use super::namespaces::NamespacesService;
 use super::peer::{Allowed, is_allowed};
+use super::proto::containerd::services::content::v1::content_server::ContentServer;
 use super::proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
 use super::proto::containerd::services::leases::v1::leases_server::LeasesServer;
 use super::proto::containerd::services::namespaces::v1::namespaces_server::NamespacesServer;
@@ -159,6 +162,7 @@ pub struct Servers {
     leases: Arc<Leases>,
     namespaces: Arc<Namespaces>,
     collectible: Arc<Collectible>,
+    content: Arc<Content>,
     host: HostFeatures,
     threads: usize,
 }
@@ -169,11 +173,12 @@ impl Servers {
         snapshotter: Arc<Snapshotter>,
         leases: Arc<Leases>,
         collectible: Arc<Collectible>,
+        content: Arc<Content>,
         host: HostFeatures,
         threads: usize,
     ) -> Servers {
         let namespaces = Arc::new(Namespaces::new(snapshotter.metadata().clone(), leases.clone()));
-        Servers { snapshotter, leases, namespaces, collectible, host, threads }
+        Servers { snapshotter, leases, namespaces, collectible, content, host, threads }
     }
 
     /// Serves both sockets until `stop`; then no new request is taken, and those under way are finished.
@@ -188,8 +193,12 @@ impl Servers {
             SnapshotsServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
         };
         let for_containerd = SnapshotsService::for_containerd(self.snapshotter.clone(), slow.clone());
+        let content = ContentServer::new(ContentService::for_containerd(self.content, self.threads))
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
         let plugin_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
+            .add_service(content)
             .add_service(snapshots(for_containerd))
             .add_service(health_service.clone());
         let for_clients =
@@ -246,6 +255,7 @@ fn admit(allowed: Allowed) -> impl FnMut(&std::io::Result<tokio::net::UnixStream
 async fn report_serving(health: &HealthReporter) {
     health.set_serving::<SnapshotsServer<SnapshotsService>>().await;
     health.set_serving::<AdminServer<AdminService>>().await;
+    health.set_serving::<ContentServer<ContentService>>().await;
     health.set_serving::<CollectionsServer<CollectionsService>>().await;
     health.set_serving::<IntrospectionServer<IntrospectionService>>().await;
     health.set_serving::<LeasesServer<LeasesService>>().await;

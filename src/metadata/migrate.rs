@@ -5,10 +5,12 @@ use crate::store::{Column, Store};
 use crate::{Error, Result};
 
 /// The version of the schema that this program writes.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// The first version: snapshots and layers only.
 const SNAPSHOTS_ONLY: u32 = 1;
+/// The second version: leases, namespaces and retained snapshots as well, but no content.
+const WITHOUT_CONTENT: u32 = 2;
 
 /// Brings the records to [`SCHEMA_VERSION`] and returns the pool's id.
 pub(super) fn migrate(store: &Store) -> Result<String> {
@@ -19,12 +21,12 @@ pub(super) fn migrate(store: &Store) -> Result<String> {
             "the pool has schema version {newer}, this leasehold knows versions up to {SCHEMA_VERSION}: it was \
              written by a newer leasehold. Start that version, or use another root"
         ))),
-        Some(SNAPSHOTS_ONLY) => {
-            // Opening made the columns for leases, which are empty. Snapshots are as they were.
+        Some(older @ (SNAPSHOTS_ONLY | WITHOUT_CONTENT)) => {
+            // Opening made the columns that were not there, which are empty. What there was is as it was.
             let mut txn = store.write()?;
             txn.put(Column::Meta, meta::SCHEMA.to_vec(), SCHEMA_VERSION.to_be_bytes().to_vec());
             txn.commit()?;
-            tracing::info!(from = SNAPSHOTS_ONLY, to = SCHEMA_VERSION, "the pool's schema was migrated");
+            tracing::info!(from = older, to = SCHEMA_VERSION, "the pool's schema was migrated");
             pool(store)
         }
         Some(unknown) => Err(Error::Corrupt(format!("schema version {unknown} never existed"))),

@@ -5,35 +5,42 @@
 //! ```text
 //! meta       schema                       -> u32, version of everything below
 //!            pool                         -> UUID of the pool, as text
-//!            next_layer, next_snapshot    -> u64, no number from here on was ever used
+//!            next_layer                   -> u64, no number of a layer or an ingest from here on was ever used
+//!            next_snapshot                -> u64, the same for snapshots
 //! snapshots  <namespace> 0x00 <key>       -> records.Snapshot
 //! children   <parent id> <snapshot id>    -> empty
 //! layers     <layer id>                   -> records.Layer
-//! trash      <layer id>                   -> records.Trash
+//! trash      <layer id>                   -> records.Trash, of a layer or of a blob's or ingest's file
 //! leases     <namespace> 0x00 <lease>     -> records.Lease
 //! members    <namespace> 0x00 <lease> 0x00 <type> 0x00 <resource>  -> empty
 //! leased     <namespace> 0x00 <type> 0x00 <resource> 0x00 <lease>  -> empty
 //! expiry     <nanoseconds since 1970> <namespace> 0x00 <lease>     -> empty
 //! namespaces <namespace>                  -> records.Namespace
 //! retained   <namespace> 0x00 <name>      -> records.Retained, of what containerd removed under that name
+//! blobs      <namespace> 0x00 <digest>    -> records.Blob
+//! files      <digest>                     -> records.BlobFile
+//! ingests    <namespace> 0x00 <ref>       -> records.Ingest
 //! ```
 //!
-//! Integers in keys are 8 bytes, big-endian. In `snapshots` the namespace is empty for what came through the plugin
-//! socket, whose keys carry containerd's namespace themselves. A type is in containerd's notation, for example
+//! Integers in keys are 8 bytes, big-endian. In `snapshots`, `blobs` and `ingests` the namespace is empty for what came
+//! through the plugin socket, whose keys and refs carry containerd's namespace themselves. A type is in containerd's notation, for example
 //! `content` or `snapshots/leasehold`. No part that is followed by 0x00 holds one. Change this drawing with the code.
 //!
 //! Rules: a `snapshots` record's `layer` has a `layers` record, whose `references` counts such records, and the `retained`
 //! ones that have the layer as their own or a parent's; a layer is either in `layers` or in `trash`; every snapshot with a parent has one entry in `children`, and its parent is of the
 //! same namespace; every entry of `members` has one in `leased` and a lease; every lease that ends has one in `expiry`;
-//! the namespace of every lease, and of every snapshot of the API socket, is in `namespaces`.
+//! the namespace of every lease, and of every snapshot, blob and ingest of the API socket, is in `namespaces`; a `blobs`
+//! record's digest has a `files` record of the same size, whose `references` counts such records.
 //!
 //! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 
 mod allocate;
+mod blobs;
 mod collectible;
 mod commit;
 mod create;
 mod holders;
+mod ingests;
 mod journal;
 mod leases;
 mod membership;
@@ -52,14 +59,18 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use allocate::Numbers;
+pub use blobs::{BlobPage, CommitIngest, Stored};
 pub use collectible::{ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
+pub use ingests::IngestPage;
 pub use journal::{Touched, Watch};
 pub use leases::{Deletion, Due, LeasePage};
 pub use migrate::SCHEMA_VERSION;
 pub use read::{Consistent, Page, Totals};
-pub use record::{Borrowed, Kind, LabelPairs, Layer, Lease, Retained, Snapshot, Usage};
+pub use record::{
+    Blob, BlobFile, Borrowed, HashState, Ingest, Kind, LabelPairs, Layer, Lease, Retained, Snapshot, Usage,
+};
 pub use remove::Removed;
 pub use retained::RetainedName;
 pub use sweep::{Swept, Unheld};
@@ -67,7 +78,7 @@ pub use update::LabelUpdate;
 
 use crate::Result;
 use crate::store::{Durability, Store, WriteTxn};
-use crate::types::LayerId;
+use crate::types::{FileId, LayerId};
 
 /// The records of one pool.
 pub struct Metadata {
@@ -110,6 +121,11 @@ impl Metadata {
     /// Returns a number that no layer of this pool ever had.
     pub fn allocate_layer(&self) -> LayerId {
         self.numbers.layer()
+    }
+
+    /// Returns a number that no layer and no file of this pool ever had.
+    pub fn allocate_file(&self) -> FileId {
+        FileId::new(self.numbers.layer())
     }
 
     /// Keeps numbers up to `seen` from being allocated: a directory of that name was found.

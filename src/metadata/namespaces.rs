@@ -70,14 +70,20 @@ impl Transaction<'_> {
     /// transaction.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::WrongState`] where there are snapshots in it.
+    /// [`Error::NotFound`]; [`Error::WrongState`] where there are snapshots, blobs or ingests in it.
     pub fn delete_namespace(&mut self, name: &Namespace) -> Result<bool> {
         if self.namespace(name)?.is_none() {
             return Err(Error::NotFound(named(name)));
         }
-        let snapshots = schema::snapshots_of(&Scope::Api(name.clone()));
-        if self.txn.has_prefix(Column::Snapshots, &snapshots)? {
-            return Err(Error::WrongState { resource: named(name), problem: "is not empty: it has snapshots" });
+        let scope = Scope::Api(name.clone());
+        for (column, prefix, problem) in [
+            (Column::Snapshots, schema::snapshots_of(&scope), "is not empty: it has snapshots"),
+            (Column::Blobs, schema::content::prefix_of(&scope), "is not empty: it has blobs"),
+            (Column::Ingests, schema::content::prefix_of(&scope), "is not empty: it has uploads in progress"),
+        ] {
+            if self.txn.has_prefix(column, &prefix)? {
+                return Err(Error::WrongState { resource: named(name), problem });
+            }
         }
         if self.txn.has_prefix(Column::Leases, &schema::leases::leases_of(name))? {
             return Ok(false);

@@ -21,8 +21,10 @@ pub struct Totals {
     pub snapshots: u64,
     /// Backing directories in use.
     pub layers: u64,
-    /// Backing directories to reclaim.
+    /// Backing directories, and files, to reclaim.
     pub trash: u64,
+    /// Blobs.
+    pub blobs: u64,
 }
 
 impl Metadata {
@@ -92,6 +94,7 @@ impl Metadata {
             snapshots: self.store.estimated_len(Column::Snapshots)?,
             layers: self.store.estimated_len(Column::Layers)?,
             trash: self.store.estimated_len(Column::Trash)?,
+            blobs: self.store.estimated_len(Column::Blobs)?,
         })
     }
 }

@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prost::Message;
 
 mod borrowed;
+mod content;
 mod lease;
 mod retained;
 
 pub use borrowed::{Borrowed, LabelPairs};
+pub use content::{Blob, BlobFile, HashState, Ingest};
 pub use lease::Lease;
 pub(super) use lease::{decode_namespace, encode_namespace};
 pub use retained::Retained;

@@ -1,5 +1,6 @@
 //! Keys: the one place that encodes and decodes them.
 
+pub(super) mod content;
 pub(super) mod leases;
 
 use crate::types::{LayerId, Namespace, Scope, SnapshotKey};

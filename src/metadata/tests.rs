@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::types::{Labels, MemberKind, Scope, SnapshotKey};
+use crate::types::{Labels, MemberKind, Namespace, Scope, SnapshotKey};
 use crate::{Error, Resource};
 
 fn open(dir: &tempfile::TempDir) -> Metadata {
@@ -127,9 +127,9 @@ fn numbers_are_not_given_out_again_after_reopening() {
     }
 }
 
-#[test]
-fn a_pool_of_the_first_schema_keeps_its_snapshots() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-1");
+/// Copies the database of a pool with an older schema.
+fn fixture(schema: u32) -> tempfile::TempDir {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/schema-{schema}"));
     let dir = tempfile::tempdir().unwrap();
     let meta = dir.path().join("meta");
     std::fs::create_dir(&meta).unwrap();
@@ -137,6 +137,22 @@ fn a_pool_of_the_first_schema_keeps_its_snapshots() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), meta.join(entry.file_name())).unwrap();
     }
+    dir
+}
+
+fn count_trash(metadata: &Metadata) -> usize {
+    let mut trash = 0;
+    let count = |_| {
+        trash += 1;
+        Ok(())
+    };
+    metadata.read(|records| records.each_trash(count)).unwrap();
+    trash
+}
+
+#[test]
+fn a_pool_of_the_first_schema_keeps_its_snapshots() {
+    let dir = fixture(1);
     for _ in ["migrated", "opened again"] {
         let metadata = open(&dir);
         assert_eq!(metadata.pool(), "42edf495-446b-4099-a845-46dabe3ee636");
@@ -151,13 +167,30 @@ fn a_pool_of_the_first_schema_keeps_its_snapshots() {
             ]
         );
         assert!(metadata.namespaces().unwrap().is_empty());
-        let mut trash = 0;
-        let count = |_| {
-            trash += 1;
-            Ok(())
+        assert_eq!(count_trash(&metadata), 1);
+    }
+}
+
+#[test]
+fn a_pool_of_the_second_schema_keeps_its_leases_and_what_they_hold() {
+    let dir = fixture(2);
+    let namespace = Namespace::parse("default").unwrap();
+    for _ in ["migrated", "opened again"] {
+        let metadata = open(&dir);
+        assert_eq!(metadata.pool(), "252226e3-935e-4c13-ba08-4fe6deb10dde");
+        let names = |scope| {
+            let all = metadata.snapshots(&scope, None, 10).unwrap().snapshots;
+            all.into_iter().map(|(key, _)| key.as_str().to_owned()).collect::<Vec<_>>()
         };
-        metadata.read(|records| records.each_trash(count)).unwrap();
-        assert_eq!(trash, 1);
+        assert_eq!(names(Scope::Plugin), ["default/2/base", "default/3/container"]);
+        assert_eq!(names(Scope::Api(namespace.clone())), ["own"]);
+        let retained = metadata.retained_names(None, 10).unwrap();
+        assert_eq!(retained, [(namespace.clone(), "kept".to_owned())]);
+        let kind = MemberKind::Snapshots("leasehold".into());
+        let holder = metadata.retained_by(&kind, &retained[0], at(9_000_000_000)).unwrap();
+        assert_eq!(holder.unwrap().as_str(), "keep");
+        assert_eq!(count_trash(&metadata), 1);
+        assert!(metadata.blobs(&Scope::Plugin, None, 10).unwrap().blobs.is_empty());
     }
 }
 
@@ -175,6 +208,7 @@ fn a_newer_schema_is_refused_with_what_to_do() {
     assert!(text.contains("newer leasehold") && text.contains("another root"), "{text}");
 }
 
+mod content;
 mod leases;
 mod sweep;
 

@@ -5,15 +5,17 @@
 //! <root>/l/<id>/fs          upperdir of an active layer, lowerdir of a committed one
 //! <root>/l/<id>/work        workdir, while the layer is active
 //! <root>/staging/<id>       directories not yet named by a record
+//! <root>/ingests/<id>       uploads in progress
+//! <root>/blobs/<algorithm>/<hex>  blobs, read-only files
 //! <root>/trash/<id>         renamed here first, deleted later
 //! <root>/lost+found/<id>    set aside by `fsck --repair` rather than deleted
 //! ```
 //!
-//! `<id>` is a [`LayerId`]: a number in base 36. It and `l` are short because the options of a mount of 128 layers
+//! `<id>` is a [`LayerId`]: a number in base 36, for uploads from the same sequence. It and `l` are short because the options of a mount of 128 layers
 //! must fit one page (4096 bytes). They are
 //! made with mode 0700, because a layer holds other people's set-user-ID programs.
 //!
-//! `l`, `staging` and `trash` must be on one file system, because layers move between them by rename.
+//! All but `meta` must be on one file system, because layers and files move between them by rename.
 
 use std::fmt::Write as _;
 use std::fs::DirBuilder;
@@ -21,7 +23,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use crate::types::LayerId;
+use crate::types::{Algorithm, LayerId};
 use crate::{Error, FsOp, Result};
 
 /// Derives every path of a pool from its root. The root is absolute, and fit to be named in mount options.
@@ -73,7 +75,10 @@ impl Layout {
     /// [`Error::NoSpace`] for everything else.
     pub fn create(&self) -> Result<()> {
         self.create_dir(self.root().to_owned(), true)?;
-        for path in [self.meta(), self.layers(), self.staging(), self.trash(), self.lost_found()] {
+        let content = [self.ingests(), self.blobs()];
+        let algorithms = Algorithm::ALL.map(|algorithm| self.blobs_of(algorithm));
+        let layers = [self.meta(), self.layers(), self.staging(), self.trash(), self.lost_found()];
+        for path in layers.into_iter().chain(content).chain(algorithms) {
             self.create_dir(path, false)?;
             crate::failpoint::hit("layout: directory made");
         }
@@ -128,6 +133,21 @@ impl Layout {
     /// Returns where one layer waits to be deleted.
     pub fn trashed(&self, id: LayerId) -> PathBuf {
         self.trash().join(id.to_string())
+    }
+
+    /// Returns the directory of uploads in progress.
+    pub fn ingests(&self) -> PathBuf {
+        self.root().join("ingests")
+    }
+
+    /// Returns the directory of all blobs.
+    pub fn blobs(&self) -> PathBuf {
+        self.root().join("blobs")
+    }
+
+    /// Returns the directory of the blobs whose digests are computed in one way.
+    pub fn blobs_of(&self, algorithm: Algorithm) -> PathBuf {
+        self.blobs().join(algorithm.as_str())
     }
 
     /// Returns the directory of layers that a repair set aside rather than deleted.
@@ -186,7 +206,7 @@ mod tests {
     use super::Layout;
     use crate::Error;
     use crate::overlay::testing::{self, TestFs};
-    use crate::types::LayerId;
+    use crate::types::{Algorithm, LayerId};
 
     #[test]
     fn paths_follow_the_drawing() {
@@ -203,6 +223,8 @@ mod tests {
             layout.trash(),
             layout.trashed(id),
             layout.lost_found(),
+            layout.ingests(),
+            layout.blobs_of(Algorithm::Sha256),
         ]
         .map(|path| path.to_str().unwrap().to_owned())
         .join("\n");
@@ -217,6 +239,8 @@ mod tests {
         /var/lib/leasehold/trash
         /var/lib/leasehold/trash/10
         /var/lib/leasehold/lost+found
+        /var/lib/leasehold/ingests
+        /var/lib/leasehold/blobs/sha256
         ");
     }
 

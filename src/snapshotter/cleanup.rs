@@ -4,12 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::background::Background;
 use crate::metadata::Metadata;
 use crate::overlay::LayerDirs;
 use crate::types::LayerId;
 use crate::{Chain, Result, failpoint};
-
-use super::background::Background;
 
 /// How many layers a worker takes at a time.
 const BATCH: usize = 64;

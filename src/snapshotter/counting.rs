@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::SystemTime;
 
+use crate::background::Background;
 use crate::metadata::{Metadata, Usage};
 use crate::overlay::{self, Layout};
 use crate::types::LayerId;
 use crate::{Chain, Error, Result};
-
-use super::background::Background;
 
 /// Layers that wait to be counted. When more are committed than are counted, the rest is counted when Usage asks.
 const QUEUE: usize = 16_384;

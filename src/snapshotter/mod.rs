@@ -5,7 +5,6 @@
 //! record is gone before its directory is touched.
 
 mod accounts;
-mod background;
 mod cleanup;
 mod commit;
 mod counting;
@@ -37,12 +36,12 @@ pub use repair::fsck_offline;
 pub use stat::{Info, SnapshotUsage};
 pub use sweep::SweepReport;
 
+use crate::background::Background;
 use crate::metadata::Metadata;
 use crate::overlay::{LayerDirs, Layout, MountOptions};
 use crate::types::{LayerId, MemberKind};
 use crate::{Error, Result};
 
-use background::Background;
 use cleanup::Reclaimer;
 use counting::Counting;
 use unclear::Unclear;
@@ -89,12 +88,12 @@ impl Snapshotter {
     /// # Errors
     /// Those of the store and of the file system; nothing was lost.
     pub fn start(
-        metadata: Metadata,
+        metadata: Arc<Metadata>,
         layout: Layout,
         dirs: LayerDirs,
         settings: Settings,
     ) -> Result<(Snapshotter, RecoveryReport)> {
-        let (metadata, dirs) = (Arc::new(metadata), Arc::new(dirs));
+        let dirs = Arc::new(dirs);
         let report = recover::recover(&metadata, &dirs)?;
         crate::failpoint::hit("start: recovered");
         let reclaimer = Reclaimer::start(metadata.clone(), dirs.clone(), settings.reclaim_workers)?;
@@ -170,6 +169,11 @@ impl Snapshotter {
     /// [`Error::Fs`].
     pub fn free_bytes(&self) -> Result<u64> {
         self.dirs.free_bytes()
+    }
+
+    /// Has a file deleted that is in trash, as a layer is.
+    pub fn reclaim_file(&self, number: LayerId) {
+        self.reclaimer.enqueue(number);
     }
 
     /// Returns the number of layers that wait to be reclaimed.

@@ -25,11 +25,17 @@ pub enum Column {
     Namespaces,
     /// Removed snapshots that a lease holds.
     Retained,
+    /// Blobs by namespace and digest.
+    Blobs,
+    /// Files of blobs by digest.
+    Files,
+    /// Uploads under way by namespace and ref.
+    Ingests,
 }
 
 impl Column {
     /// Every column.
-    pub const ALL: [Column; 11] = [
+    pub const ALL: [Column; 14] = [
         Column::Meta,
         Column::Snapshots,
         Column::Children,
@@ -41,6 +47,9 @@ impl Column {
         Column::Expiry,
         Column::Namespaces,
         Column::Retained,
+        Column::Blobs,
+        Column::Files,
+        Column::Ingests,
     ];
 
     /// Returns the column family's name on disk.
@@ -57,6 +66,9 @@ impl Column {
             Column::Expiry => "expiry",
             Column::Namespaces => "namespaces",
             Column::Retained => "retained",
+            Column::Blobs => "blobs",
+            Column::Files => "files",
+            Column::Ingests => "ingests",
         }
     }
 }

@@ -132,7 +132,10 @@ fn column_options(column: Column, cache: &Cache) -> Options {
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(MEMTABLE_BYTES);
-    if matches!(column, Column::Trash | Column::Children | Column::Members | Column::Leased | Column::Expiry) {
+    if matches!(
+        column,
+        Column::Trash | Column::Children | Column::Members | Column::Leased | Column::Expiry | Column::Ingests
+    ) {
         // Entries come and go: deletions are what a scan would trip over.
         options.add_compact_on_deletion_collector_factory(4096, 1024, 0.25);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{SnapshotKey, digest};
+use super::{Digest, SnapshotKey};
 use crate::{Error, Result};
 
 /// Longest id of a lease or of what it names, in bytes: the longest key of containerd's own metadata.
@@ -101,7 +101,7 @@ impl Member {
         let id = id.into();
         check("resource id", &id)?;
         if kind == MemberKind::Content {
-            digest::check(&id)?;
+            Digest::parse(id.as_str())?;
         }
         Ok(Member { kind, id: id.into() })
     }

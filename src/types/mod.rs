@@ -1,7 +1,9 @@
 //! Values that are valid by construction. Parsing happens once, at the edge; the type carries the proof.
 
 mod digest;
+mod file_id;
 mod filter;
+mod ingest_ref;
 mod key;
 mod labels;
 mod layer_id;
@@ -10,7 +12,10 @@ mod namespace;
 mod scope;
 mod timestamp;
 
+pub use digest::{Algorithm, Digest};
+pub use file_id::FileId;
 pub use filter::{Adaptor, Filter};
+pub use ingest_ref::IngestRef;
 pub use key::SnapshotKey;
 pub use labels::Labels;
 pub use labels::keys as label;

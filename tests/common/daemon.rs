@@ -160,6 +160,25 @@ impl Site {
         names(&self.root.join("trash"))
     }
 
+    /// Returns the names in `ingests/`.
+    pub fn ingest_files(&self) -> Vec<String> {
+        names(&self.root.join("ingests"))
+    }
+
+    /// Returns the digests of all files in `blobs/`.
+    pub fn blob_files(&self) -> Vec<String> {
+        let of = |algorithm: &str| {
+            let names = names(&self.root.join("blobs").join(algorithm));
+            names.into_iter().map(move |name| format!("{algorithm}:{name}")).collect::<Vec<_>>()
+        };
+        ["sha256", "sha384", "sha512"].map(of).concat()
+    }
+
+    /// Returns where the file of a blob is.
+    pub fn blob_file(&self, digest: &str) -> PathBuf {
+        self.root.join("blobs").join(digest.replace(':', "/"))
+    }
+
     /// Returns the names in `staging/`.
     pub fn staging_dirs(&self) -> Vec<String> {
         names(&self.root.join("staging"))

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod collections;
 pub mod containerd;
+pub mod content;
 pub mod daemon;
 pub mod filesystem;
 pub mod headers;

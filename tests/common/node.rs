@@ -25,10 +25,19 @@ pub struct Node {
 impl Node {
     /// Starts everything and waits until it serves.
     pub fn start(release: Release, unpack: Unpack) -> Node {
+        Node::start_with(release, unpack, &[])
+    }
+
+    /// Like [`start`](Self::start), with leasehold as the content store, too.
+    pub fn start_with_content(release: Release, unpack: Unpack) -> Node {
+        Node::start_with(release, unpack, &["--content"])
+    }
+
+    fn start_with(release: Release, unpack: Unpack, options: &[&str]) -> Node {
         let registry = Registry::start();
         let site = Site::new();
         let daemon = site.start();
-        let containerd = Containerd::start(release, &stanzas(&site, release, unpack));
+        let containerd = Containerd::start(release, &stanzas(&site, release, unpack, options));
         Node { containerd, daemon: Some(daemon), site, registry }
     }
 
@@ -58,6 +67,11 @@ impl Node {
         Client::connect(&self.site.plugin_socket()).unwrap().list(&[]).unwrap().len()
     }
 
+    /// Returns how many blobs leasehold has for containerd.
+    pub fn blobs(&self) -> usize {
+        Client::connect(&self.site.plugin_socket()).unwrap().blobs().len()
+    }
+
     /// Makes an image and pushes it.
     pub fn image(&self, kind: Kind) -> Image {
         Image::push(&self.registry, kind)
@@ -66,7 +80,8 @@ impl Node {
     /// Waits until the pool holds nothing, and checks that it holds together.
     pub fn expect_empty_pool(&self) {
         wait_for("the end of the last layer", COLLECTION, || {
-            self.site.layer_dirs().is_empty() && self.site.trash_dirs().is_empty()
+            let content = [self.site.blob_files(), self.site.ingest_files()].concat();
+            self.site.layer_dirs().is_empty() && content.is_empty() && self.site.trash_dirs().is_empty()
         });
         self.expect_whole_pool();
     }
@@ -87,12 +102,13 @@ impl Drop for Node {
 }
 
 /// Returns what `leasehold config containerd` prints for a site.
-pub fn printed_stanzas(site: &Site, release: Release) -> String {
-    run(site.command().args(["config", "containerd", "--version", &release.config_version().to_string()]))
+pub fn printed_stanzas(site: &Site, release: Release, options: &[&str]) -> String {
+    let version = release.config_version().to_string();
+    run(site.command().args(["config", "containerd", "--version", &version]).args(options))
 }
 
-fn stanzas(site: &Site, release: Release, unpack: Unpack) -> String {
-    let printed = printed_stanzas(site, release);
+fn stanzas(site: &Site, release: Release, unpack: Unpack, options: &[&str]) -> String {
+    let printed = printed_stanzas(site, release, options);
     match unpack {
         Unpack::Parallel => printed,
         Unpack::Sequential => printed.replace("max_concurrent_unpacks = 4", "max_concurrent_unpacks = 1"),

@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use insta::assert_snapshot;
 
-use super::{Command, HostCapabilities, StanzaVersion, containerd_stanza};
+use super::{Command, HostCapabilities, StanzaVersion, Stores};
 use crate::config::Config;
 
 const ALL: HostCapabilities = HostCapabilities { remap_ids: true, only_remap_ids: true, rebase: true };
@@ -17,6 +17,10 @@ const VERSIONS: [StanzaVersion; 3] = [StanzaVersion::V1, StanzaVersion::V2, Stan
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCapabilities) -> String {
+    super::containerd_stanza(version, config, host, Stores::Snapshots)
 }
 
 fn parse(stanza: &str) -> toml::Table {
@@ -165,4 +169,34 @@ fn capabilities_follow_host_and_configuration() {
     assert_eq!(capabilities(&ALL).as_deref(), Some(r#"["remap-ids", "only-remap-ids", "rebase"]"#));
     assert_eq!(capabilities(&HostCapabilities { rebase: true, ..NONE }).as_deref(), Some(r#"["rebase"]"#));
     assert_eq!(capabilities(&NONE), None);
+}
+
+#[test]
+fn blobs_are_left_to_leasehold_where_that_is_asked_for() {
+    let stanza = |version| {
+        let with = |stores| super::containerd_stanza(version, &Config::default(), &ALL, stores);
+        (with(Stores::Snapshots), parse(&with(Stores::SnapshotsAndContent)))
+    };
+    for version in [StanzaVersion::V2, StanzaVersion::V3] {
+        let (without, mut with) = stanza(version);
+        let disabled = with.remove("disabled_plugins").unwrap();
+        assert_eq!(disabled.as_array().unwrap(), &["io.containerd.content.v1.content".into()]);
+        let plugin = with["proxy_plugins"].as_table_mut().unwrap().remove("leasehold-content").unwrap();
+        assert_snapshot!(plugin, @r#"{ address = "/run/leasehold/plugin.sock", type = "content", exports = { root = "/var/lib/leasehold" } }"#);
+        // Nothing else differs.
+        assert_eq!(with, parse(&without));
+    }
+    // Version 1 disables by the last part of a name, which clients' service has, too.
+    let (without, with) = stanza(StanzaVersion::V1);
+    assert_eq!(with, parse(&without));
+}
+
+#[test]
+fn version_1_says_why_it_cannot_have_another_content_store() {
+    let command = |args: &[&str]| Cli::try_parse_from([&["leasehold", "containerd"], args].concat()).unwrap().command;
+    let refused = super::run(&Config::default(), &command(&["--version", "1", "--content"])).unwrap_err();
+    assert_snapshot!(refused, @r"
+    containerd has no other content store than its own where its configuration has version 1: disabling that one would take
+    the content service of clients with it. Convert the file to version 2, and use `--version 2` here
+    ");
 }

@@ -10,7 +10,7 @@ const NICENESS: i32 = 10;
 
 /// The threads of one kind of work.
 #[derive(Default)]
-pub(super) struct Background {
+pub(crate) struct Background {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 

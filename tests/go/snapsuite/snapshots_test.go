@@ -1,9 +1,11 @@
-// Package snapsuite runs containerd's own snapshotter suite against a server on a unix socket.
+// Package snapsuite runs containerd's own suites for snapshotters and content stores against a server on a unix socket.
 //
 // Each case gets a server with a root and a socket of its own: LEASEHOLD_BIN names the daemon, or SNAPSUITE_COMMAND is
-// a whole command line in which {root}, {socket} and {config} are replaced. The suite mounts, so it must run as root:
+// a whole command line in which {root}, {socket} and {config} are replaced. The suite of snapshotters mounts, so it must
+// run as root:
 //
-//	LEASEHOLD_BIN=target/release/leasehold snapsuite.test -test.root -test.v
+//	LEASEHOLD_BIN=target/release/leasehold snapsuite.test -test.root -test.v -test.run Snapshotter
+//	LEASEHOLD_BIN=target/release/leasehold snapsuite.test -test.v -test.run Content
 //
 // SNAPSUITE_API=1 has the suite be a client of the daemon's API socket, in a namespace, instead of containerd.
 package snapsuite

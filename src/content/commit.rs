@@ -1,0 +1,181 @@
+//! Making an ingest a blob.
+//!
+//! The order is the design: the data is durable, then the file gets the blob's name as well, then the record is committed,
+//! then the ingest's name goes. A crash before the record leaves the ingest as it was, and a name that nobody knows; a
+//! crash after it leaves two names of one file, or, in a power cut, the first one only. The record has the number by
+//! which start-up finds it then.
+
+use std::sync::atomic::Ordering;
+
+use crate::metadata::{CommitIngest, Stored};
+use crate::types::{Digest, FileId, Labels};
+use crate::{Chain, Error, Resource, Result, failpoint};
+
+use super::Content;
+use super::janitor::Chore;
+use super::session::{Action, Reply};
+use super::writer::Writer;
+
+/// What a client says of an ingest that it wants to be a blob.
+pub(super) struct Commit {
+    /// Bytes in it; 0 when that is not said.
+    pub total: u64,
+    /// What it is, when that is said.
+    pub expected: Option<Digest>,
+    /// What the blob has attached.
+    pub labels: Labels,
+}
+
+/// The names of a file while it becomes a blob.
+struct Linked {
+    /// The ingest's file has the blob's name.
+    own: bool,
+    /// What had that name before, without a record, is in trash under this number.
+    displaced: Option<FileId>,
+}
+
+impl Content {
+    /// Makes an ingest a blob. Waits for the disk: for the data that is not durable yet, and for the record.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when it is not what it was said to be; [`Error::AlreadyExists`] when the blob is there, and
+    /// the ingest is gone then; [`Error::NotFound`] when it was given up.
+    pub(super) fn commit(&self, mut writer: Writer, commit: Commit) -> Result<Reply> {
+        let result = self.try_commit(&mut writer, commit);
+        if result.is_err() {
+            self.close(writer);
+        }
+        result
+    }
+
+    fn try_commit(&self, writer: &mut Writer, commit: Commit) -> Result<Reply> {
+        let digest = verify(writer, &commit)?;
+        if self.metadata.blob_file(&digest)?.is_none() {
+            // Before anybody has to wait for this digest.
+            writer.sync()?;
+        }
+        let size = writer.offset;
+        let total = commit.total;
+        let turn = self.digests.take(&digest);
+        let linked = self.link(writer, &digest)?;
+        let request = CommitIngest {
+            name: writer.entered.name().clone(),
+            file: writer.id,
+            digest: digest.clone(),
+            size,
+            labels: commit.labels,
+            linked: linked.own,
+        };
+        let stored = self.record(request, &linked)?;
+        failpoint::hit("commit: record written");
+        self.ingests.fetch_sub(1, Ordering::Relaxed);
+        self.clear(writer.id, &linked);
+        drop(turn);
+        if stored == Stored::Exists {
+            return Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned())));
+        }
+        let (started_at, updated_at) = (writer.started_at, writer.updated_at);
+        Ok(Reply { action: Action::Commit, started_at, updated_at, offset: size, total, digest })
+    }
+
+    /// Gives the file the blob's name, unless there is one already.
+    fn link(&self, writer: &mut Writer, digest: &Digest) -> Result<Linked> {
+        let known = self.metadata.blob_file(digest)?;
+        if known.is_some() {
+            if self.files.find_blob(digest)?.is_some() {
+                return Ok(Linked { own: false, displaced: None });
+            }
+            tracing::error!(%digest, "the file of a blob was missing; that of an upload takes its place");
+        }
+        writer.sync()?;
+        let mut displaced = None;
+        if !self.files.link(writer.id, digest)? {
+            // A removal or a commit that did not get that far. Nobody else can be at it now.
+            let aside = self.metadata.allocate_file();
+            self.files.trash_blob(digest, aside)?;
+            failpoint::hit("commit: displaced");
+            displaced = Some(aside);
+            if !self.files.link(writer.id, digest)? {
+                return Err(Error::Lost("the name of a blob"));
+            }
+        }
+        failpoint::hit("commit: linked");
+        Ok(Linked { own: true, displaced })
+    }
+
+    fn record(&self, request: CommitIngest, linked: &Linked) -> Result<Stored> {
+        let (id, digest) = (request.file, request.digest.clone());
+        let changed = self.metadata.write(self.now()).and_then(|mut txn| {
+            let stored = txn.commit_ingest(request)?;
+            if let Some(displaced) = linked.displaced {
+                txn.trash_file(displaced);
+            }
+            Ok((txn, stored))
+        });
+        let (txn, stored) = match changed {
+            Ok(changed) => changed,
+            Err(err) => {
+                self.unlink(id, &digest, linked);
+                return Err(err);
+            }
+        };
+        // Nothing was made where the blob and its file were there, and a loss of that is found out again.
+        let nothing_made = stored == Stored::Exists && !linked.own;
+        let committed = if nothing_made { txn.commit_unsynced() } else { txn.commit() };
+        match committed {
+            Ok(()) => Ok(stored),
+            Err(err) => {
+                // Only the reopened database knows: until then both names stay, and one of them will be right.
+                self.janitor.add(Chore::Settle(digest));
+                Err(err)
+            }
+        }
+    }
+
+    /// Takes the blob's name away from an ingest that goes on: what is written to it would be written to the blob.
+    fn unlink(&self, id: FileId, digest: &Digest, linked: &Linked) {
+        if linked.own
+            && let Err(err) = self.files.unlink_blob(digest)
+        {
+            tracing::warn!(%id, error = %Chain(&err), "a blob that was not made keeps its name for now");
+            self.janitor.add(Chore::Settle(digest.clone()));
+        }
+    }
+
+    /// Takes away what is no longer needed of an ingest that is a blob now.
+    fn clear(&self, id: FileId, linked: &Linked) {
+        if linked.own {
+            if let Err(err) = self.files.unlink_ingest(id) {
+                tracing::warn!(%id, error = %Chain(&err), "the file of a blob keeps the name of its ingest for now");
+            }
+        } else {
+            self.discard_ingest(id);
+        }
+        failpoint::hit("commit: cleared");
+        if let Some(displaced) = linked.displaced {
+            (self.reclaim)(displaced.in_trash());
+        }
+    }
+}
+
+/// Checks that an ingest is what it was said to be, and returns what it is.
+fn verify(writer: &mut Writer, commit: &Commit) -> Result<Digest> {
+    writer.entered.require_wanted()?;
+    if commit.total > 0 && commit.total != writer.offset {
+        let problem = format!("has {} bytes, expected {}", writer.offset, commit.total);
+        return Err(Error::Mismatch { resource: writer.resource(), problem });
+    }
+    if let Some(expected) = &commit.expected
+        && expected.algorithm() != writer.hasher.algorithm()
+    {
+        writer.hash_again(expected.algorithm())?;
+    }
+    let digest = writer.hasher.digest()?;
+    match &commit.expected {
+        Some(expected) if *expected != digest => {
+            let problem = format!("has digest {digest}, expected {expected}");
+            Err(Error::Mismatch { resource: writer.resource(), problem })
+        }
+        _ => Ok(digest),
+    }
+}

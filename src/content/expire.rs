@@ -1,0 +1,61 @@
+//! Ingests that nobody goes on with are given up.
+
+use std::time::{Duration, SystemTime};
+
+use crate::types::IngestRef;
+use crate::{Chain, Error, Result};
+
+use super::Content;
+
+/// How long an ingest is kept after it was last written to: as long as containerd keeps one without a lease.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Returns when an ingest is given up that was last written to at `written_at`.
+pub(super) fn expiry(written_at: SystemTime) -> SystemTime {
+    written_at.checked_add(KEPT).unwrap_or(written_at)
+}
+
+impl Content {
+    /// Gives up what has expired, and returns how many that were.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn expire(&self, now: SystemTime) -> Result<usize> {
+        let mut expired = Vec::new();
+        self.metadata.read(|records| {
+            records.each_ingest(|entry| {
+                if let Ok((name, ingest)) = entry
+                    && ingest.is_expired(now)
+                {
+                    expired.push((name, ingest.id));
+                }
+                Ok(())
+            })
+        })?;
+        let mut given_up = 0;
+        for (name, id) in expired {
+            // After a kill the file knows better than the record. Whoever writes has the ref.
+            let written_at = self.files.find_ingest(id)?.map(|found| found.written_at);
+            if written_at.is_some_and(|at| expiry(at) >= now) {
+                continue;
+            }
+            given_up += usize::from(self.expire_one(&name)?);
+        }
+        Ok(given_up)
+    }
+
+    fn expire_one(&self, name: &IngestRef) -> Result<bool> {
+        let Ok(_entered) = self.writers.enter(name) else { return Ok(false) };
+        match self.abort(name) {
+            Ok(()) => {
+                tracing::info!(name = name.as_str(), "an upload that nobody went on with is given up");
+                Ok(true)
+            }
+            Err(Error::NotFound(_)) => Ok(false),
+            Err(err) => {
+                tracing::debug!(error = %Chain(&err), "an expired ingest cannot be given up");
+                Err(err)
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Info and Update.
+
+use std::borrow::Cow;
+
+use crate::Result;
+use crate::metadata::{Blob, LabelUpdate};
+use crate::types::{Adaptor, Digest, Scope};
+
+use super::Content;
+
+/// A blob as a client sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Info {
+    /// What it is.
+    pub digest: Digest,
+    /// Its record.
+    pub blob: Blob,
+}
+
+impl Adaptor for Info {
+    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        match path.split_first()? {
+            (&"digest", _) => Some(self.digest.as_str().into()),
+            // `size` is no field that filters can ask for: containerd never made it one.
+            (&"labels", label) => self.blob.labels.field(label).map(Cow::from),
+            _ => None,
+        }
+    }
+}
+
+impl Content {
+    /// Returns a blob.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn info(&self, scope: &Scope, digest: Digest) -> Result<Info> {
+        let blob = self.metadata.blob(scope, &digest)?;
+        Ok(Info { digest, blob })
+    }
+
+    /// Returns a blob if its record is in memory. For threads that must not wait.
+    ///
+    /// # Errors
+    /// As for [`info`](Self::info).
+    pub fn info_cached(&self, scope: &Scope, digest: &Digest) -> Result<Option<Info>> {
+        let blob = self.metadata.cached_blob(scope, digest)?;
+        Ok(blob.map(|blob| Info { digest: digest.clone(), blob }))
+    }
+
+    /// Changes labels and returns what the blob is now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    pub fn update(&self, scope: &Scope, digest: Digest, update: LabelUpdate) -> Result<Info> {
+        let mut txn = self.metadata.write(self.now())?;
+        let blob = txn.update_blob(scope, &digest, update)?;
+        txn.commit()?;
+        Ok(Info { digest, blob })
+    }
+}

@@ -1,0 +1,119 @@
+//! The content store: blobs by their digests, and the ingests that they come from.
+//!
+//! An ingest's file is `ingests/<number>`. Once it is complete and durable it gets the name of its digest as well, then
+//! the record of the blob is committed, then it loses its first name. So whatever a crash leaves can be told from the
+//! records: without the record the ingest goes on; with it, the file is found by its number, even if the new name was
+//! lost in a power cut, and nobody had to wait until that name was durable.
+//!
+//! Whoever gives a digest's file to a record, or takes the last record from it, has the digest to itself ([`Turns`]) from
+//! the look at the records until the file has followed. Nobody waits there for anything but that.
+//!
+//! All functions are synchronous. Those of a [`Session`] may wait for the disk, and say so.
+
+mod commit;
+mod expire;
+mod files;
+mod hasher;
+mod info;
+mod janitor;
+mod list;
+mod open;
+mod read;
+mod recover;
+mod remove;
+mod session;
+mod turns;
+mod write_back;
+mod writer;
+mod writers;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+pub use files::{Files, Listing};
+pub use info::Info;
+pub use list::{List, Status};
+pub use read::{CHUNK, Reader};
+pub use recover::{RecoveryReport, recover};
+pub use session::{Action, Message, Reply, Session, Step};
+
+use crate::Result;
+use crate::metadata::Metadata;
+use crate::types::{Digest, LayerId};
+
+use janitor::Janitor;
+use turns::Turns;
+use writers::Writers;
+
+/// What the content store may use.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many ingests there may be at a time.
+    pub max_ingests: usize,
+    /// Nothing is written below this many free bytes.
+    pub min_free: u64,
+}
+
+/// Has a file deleted that is in trash, some time soon.
+pub type Reclaim = Box<dyn Fn(LayerId) + Send + Sync>;
+
+/// The blobs and ingests of one pool.
+pub struct Content {
+    metadata: Arc<Metadata>,
+    files: Arc<Files>,
+    settings: Settings,
+    reclaim: Reclaim,
+    writers: Arc<Writers>,
+    digests: Arc<Turns<Digest>>,
+    /// How many ingests there are.
+    ingests: AtomicUsize,
+    /// Names this boot of the machine.
+    boot: Box<str>,
+    janitor: Janitor,
+}
+
+impl Content {
+    /// Begins to serve a pool that was [recovered](recover), and starts the background work.
+    ///
+    /// # Errors
+    /// Those of the store; [`Error::Lost`](crate::Error::Lost) when the system has no more threads.
+    pub fn start(
+        metadata: Arc<Metadata>,
+        files: Arc<Files>,
+        settings: Settings,
+        report: RecoveryReport,
+        reclaim: Reclaim,
+    ) -> Result<Arc<Content>> {
+        let content = Arc::new(Content {
+            metadata,
+            files,
+            settings,
+            reclaim,
+            writers: Arc::default(),
+            digests: Arc::default(),
+            ingests: AtomicUsize::new(report.ingests),
+            boot: recover::boot(),
+            janitor: Janitor::new(report.orphans),
+        });
+        content.start_janitor()?;
+        Ok(content)
+    }
+
+    /// Stops the background work.
+    pub fn stop(&self) {
+        self.janitor.stop();
+    }
+
+    /// Returns how many uploads are in progress, those that nobody writes to at the moment included.
+    pub fn ingests_open(&self) -> usize {
+        self.ingests.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+#[cfg(test)]
+mod tests;

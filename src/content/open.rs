@@ -1,0 +1,198 @@
+//! Opening an ingest, to begin it or to go on with it.
+
+use std::sync::atomic::Ordering;
+
+use crate::metadata::Ingest;
+use crate::types::{Algorithm, Digest, IngestRef, Labels};
+use crate::{Chain, Error, Resource, Result};
+
+use super::Content;
+use super::expire::expiry;
+use super::hasher::Hasher;
+use super::write_back::WriteBack;
+use super::writer::Writer;
+use super::writers::Entered;
+
+impl Content {
+    /// Takes a ref and opens its ingest, which it begins if there is none. What is there of it is not read: the writer
+    /// has to [catch up](Writer::catch_up) before it goes on.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when somebody else has the ref; [`Error::AlreadyExists`] when the blob is there;
+    /// [`Error::NoSpace`] when there are too many ingests, or too few bytes.
+    pub(super) fn open(&self, name: IngestRef, total: u64, expected: Option<Digest>) -> Result<Writer> {
+        let entered = self.writers.enter(&name)?;
+        if let Some(expected) = &expected {
+            self.require_unknown(&name, expected)?;
+        }
+        let writer = match self.metadata.ingest(&name) {
+            Ok(ingest) => self.resume(entered, ingest, total, expected)?,
+            Err(Error::NotFound(_)) => self.begin(entered, total, expected)?,
+            Err(err) => return Err(err),
+        };
+        writer.entered.progress().set(writer.offset, writer.updated_at);
+        Ok(writer)
+    }
+
+    /// Fails when there is such a blob.
+    pub(super) fn require_unknown(&self, name: &IngestRef, digest: &Digest) -> Result<()> {
+        match self.metadata.blob(name.scope(), digest) {
+            Err(Error::NotFound(_)) => Ok(()),
+            Ok(_) => Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned()))),
+            Err(err) => Err(err),
+        }
+    }
+
+    fn begin(&self, entered: Entered, total: u64, expected: Option<Digest>) -> Result<Writer> {
+        self.require_room()?;
+        let counted = self.count_ingest()?;
+        let (id, now) = (self.metadata.allocate_file(), self.now());
+        let algorithm = algorithm_of(expected.as_ref());
+        // The file first: what has a record has a file.
+        let file = self.files.create_ingest(id)?;
+        crate::failpoint::hit("ingest: file made");
+        let ingest = Ingest {
+            id,
+            total,
+            expected,
+            started_at: now,
+            updated_at: now,
+            labels: Labels::default(),
+            expires_at: Some(expiry(now)),
+            synced: 0,
+            boot: self.boot.clone(),
+            hash: None,
+        };
+        let recorded = self.metadata.write(now).and_then(|mut txn| {
+            txn.create_ingest(entered.name(), &ingest)?;
+            // containerd opens ingests inside of its global transaction. One that is lost is begun again.
+            txn.commit_unsynced()
+        });
+        if let Err(err) = recorded {
+            // Whether there is a record will be clear at the next start, or when the ref is opened again.
+            return Err(self.take_back(id, err));
+        }
+        crate::failpoint::hit("ingest: record written");
+        counted.keep();
+        Ok(Writer {
+            entered,
+            id,
+            file,
+            offset: 0,
+            hasher: Hasher::new(algorithm),
+            hashed: 0,
+            write_back: WriteBack::default(),
+            synced: None,
+            checkpoint: 0,
+            started_at: now,
+            updated_at: now,
+        })
+    }
+
+    fn take_back(&self, id: crate::types::FileId, err: Error) -> Error {
+        if let Err(err) = self.files.unlink_ingest(id) {
+            tracing::warn!(%id, error = %Chain(&err), "the file of an ingest that was not begun is left behind");
+        }
+        err
+    }
+
+    fn resume(&self, entered: Entered, ingest: Ingest, total: u64, expected: Option<Digest>) -> Result<Writer> {
+        let Some(file) = self.files.open_ingest(ingest.id)? else {
+            tracing::warn!(id = %ingest.id, "the file of an ingest is missing; it begins again");
+            self.drop_record(entered.name())?;
+            return self.begin(entered, total, expected);
+        };
+        let found = file.metadata().map_err(Error::fs(crate::FsOp::Stat, "ingests".as_ref()))?;
+        let algorithm = algorithm_of(expected.as_ref());
+        let state = ingest.hash.as_ref().filter(|state| state.algorithm == algorithm && state.offset <= found.len());
+        let resumed = state.and_then(|state| Some((Hasher::resume(state)?, state.offset)));
+        let (hasher, hashed) = resumed.unwrap_or_else(|| (Hasher::new(algorithm), 0));
+        let written_at = found.modified().unwrap_or(ingest.updated_at);
+        let mut writer = Writer {
+            entered,
+            id: ingest.id,
+            file,
+            offset: found.len(),
+            hasher,
+            hashed,
+            write_back: WriteBack::from(found.len()),
+            synced: Some(ingest.synced).filter(|synced| *synced > 0),
+            checkpoint: ingest.synced.min(found.len()),
+            started_at: ingest.started_at,
+            updated_at: ingest.updated_at.max(written_at),
+        };
+        if total > 0 && ingest.total > 0 && total != ingest.total {
+            // What is there is of something else.
+            self.begin_again(&mut writer, total, expected)?;
+        }
+        Ok(writer)
+    }
+
+    /// Lets an ingest begin anew under its ref.
+    fn begin_again(&self, writer: &mut Writer, total: u64, expected: Option<Digest>) -> Result<()> {
+        let now = self.now();
+        (writer.started_at, writer.updated_at) = (now, now);
+        self.forget_data(writer, |ingest| {
+            (ingest.started_at, ingest.updated_at, ingest.total, ingest.expected) = (now, now, total, expected);
+        })
+    }
+
+    /// Takes away what was written to an ingest, and changes its record.
+    pub(super) fn forget_data(&self, writer: &mut Writer, change: impl FnOnce(&mut Ingest)) -> Result<()> {
+        let mut txn = self.metadata.write(self.now())?;
+        // The record first: it must promise nothing about data that is no longer there.
+        txn.update_ingest(writer.entered.name(), writer.id, |ingest| {
+            (ingest.synced, ingest.hash) = (0, None);
+            change(ingest);
+        })?;
+        txn.commit_unsynced()?;
+        crate::failpoint::hit("ingest: data forgotten");
+        writer.truncate()
+    }
+
+    /// Fails when too few bytes are free: removing blobs has to be possible.
+    pub(super) fn require_room(&self) -> Result<()> {
+        let free = self.files.free_bytes()?;
+        if free < self.settings.min_free {
+            let what = format!("{free} bytes are free, limits.min_free is {}", self.settings.min_free);
+            return Err(Error::NoSpace { what, source: None });
+        }
+        Ok(())
+    }
+
+    fn count_ingest(&self) -> Result<Counted<'_>> {
+        let counted = Counted { content: self, kept: false };
+        let before = self.ingests.fetch_add(1, Ordering::Relaxed);
+        if before >= self.settings.max_ingests {
+            let what =
+                format!("{before} uploads are in progress, content.max_ingests is {}", self.settings.max_ingests);
+            return Err(Error::NoSpace { what, source: None });
+        }
+        Ok(counted)
+    }
+}
+
+/// An ingest that is counted, and not any more if it does not come about.
+struct Counted<'c> {
+    content: &'c Content,
+    kept: bool,
+}
+
+impl Counted<'_> {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.content.ingests.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How the digest of an ingest is computed until somebody says that it is another one.
+fn algorithm_of(expected: Option<&Digest>) -> Algorithm {
+    expected.map_or(Algorithm::Sha256, Digest::algorithm)
+}

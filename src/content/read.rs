@@ -1,0 +1,103 @@
+//! Read: a blob, or a part of it, in chunks.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use bytes::Bytes;
+use rustix::fs::{Advice, fadvise};
+
+use crate::types::{Digest, Scope};
+use crate::{Error, FsOp, Resource, Result};
+
+use super::Content;
+
+/// How much is read at a time: what containerd's own service sends in one message.
+pub const CHUNK: usize = 1 << 20;
+/// How far ahead the kernel is to read.
+const AHEAD: u64 = 4 * CHUNK as u64;
+
+/// A part of a blob that is being read. It holds one open file and no data.
+#[derive(Debug)]
+pub struct Reader {
+    file: File,
+    digest: Digest,
+    position: u64,
+    end: u64,
+}
+
+impl Content {
+    /// Opens a blob, to be read from `offset` on, and not beyond `size` bytes. Less than nothing as offset is 0, and
+    /// nothing or less as size is all that there is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::OutOfRange`] for an offset behind the end; [`Error::Corrupt`] when the file is
+    /// missing.
+    pub fn read(&self, scope: &Scope, digest: Digest, offset: i64, size: i64) -> Result<Reader> {
+        let blob = self.metadata.blob(scope, &digest)?;
+        let position = u64::try_from(offset).unwrap_or(0);
+        if position > blob.size {
+            let problem = format!("a read at {position} is behind its end at {}", blob.size);
+            return Err(Error::OutOfRange { resource: named(&digest), problem });
+        }
+        let rest = blob.size - position;
+        let wanted = u64::try_from(size).ok().filter(|size| (1..rest).contains(size)).unwrap_or(rest);
+        let file = match self.files.open_blob(&digest)? {
+            Some(file) => file,
+            // Removed between the two looks, or lost.
+            None => return Err(self.missing(scope, &digest)),
+        };
+        let reader = Reader { file, digest, position, end: position + wanted };
+        if wanted > CHUNK as u64 {
+            reader.advise(Advice::Sequential, position, wanted);
+            reader.advise(Advice::WillNeed, position, wanted.min(AHEAD));
+        }
+        Ok(reader)
+    }
+
+    fn missing(&self, scope: &Scope, digest: &Digest) -> Error {
+        match self.metadata.blob(scope, digest) {
+            Ok(_) => Error::Corrupt(format!("the file of blob {digest} is missing; see leasehold fsck")),
+            Err(err) => err,
+        }
+    }
+}
+
+impl Reader {
+    /// Returns the next chunk; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Fs`]; [`Error::Corrupt`] when the file is shorter than its record says.
+    pub fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        let len = usize::try_from(self.end - self.position).unwrap_or(CHUNK).min(CHUNK);
+        if len == 0 {
+            return Ok(None);
+        }
+        let mut chunk = vec![0; len];
+        self.file.read_exact_at(&mut chunk, self.position).map_err(|err| match err.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Error::Corrupt(format!("the file of blob {} is too short; see leasehold fsck", self.digest))
+            }
+            _ => Error::fs(FsOp::Read, "blobs".as_ref())(err),
+        })?;
+        self.position += len as u64;
+        if self.position < self.end {
+            self.advise(Advice::WillNeed, self.position, AHEAD.min(self.end - self.position));
+        }
+        Ok(Some(chunk.into()))
+    }
+
+    /// Whether there is nothing more to read.
+    pub fn is_at_end(&self) -> bool {
+        self.position == self.end
+    }
+
+    fn advise(&self, advice: Advice, offset: u64, len: u64) {
+        // Nothing but a hint.
+        let _ = fadvise(&self.file, offset, std::num::NonZero::new(len), advice);
+    }
+}
+
+fn named(digest: &Digest) -> Resource {
+    Resource::Blob(digest.as_str().to_owned())
+}

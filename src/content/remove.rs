@@ -1,0 +1,73 @@
+//! Delete and Abort.
+
+use std::sync::atomic::Ordering;
+
+use crate::types::{Digest, FileId, IngestRef, Scope};
+use crate::{Chain, Result, failpoint};
+
+use super::Content;
+use super::janitor::Chore;
+
+impl Content {
+    /// Removes a blob. The record is gone, and the file out of sight if no other blob names it, when this returns;
+    /// deleting comes later.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn delete(&self, scope: &Scope, digest: &Digest) -> Result<()> {
+        let turn = self.digests.take(digest);
+        let mut txn = self.metadata.write(self.now())?;
+        let unnamed = txn.remove_blob(scope, digest)?;
+        failpoint::hit("delete: before the record");
+        if let Err(err) = txn.commit() {
+            self.janitor.add(Chore::Settle(digest.clone()));
+            return Err(err);
+        }
+        failpoint::hit("delete: record written");
+        if let Some(id) = unnamed {
+            if let Err(err) = self.files.trash_blob(digest, id) {
+                tracing::warn!(%digest, error = %Chain(&err), "a removed blob cannot be moved to trash yet");
+                self.janitor.add(Chore::Settle(digest.clone()));
+            }
+            failpoint::hit("delete: moved to trash");
+            (self.reclaim)(id.in_trash());
+        }
+        drop(turn);
+        Ok(())
+    }
+
+    /// Gives an ingest up. Whoever writes to it learns that with the next message.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn abort(&self, name: &IngestRef) -> Result<()> {
+        // Before the record goes: afterwards another one may be begun under the ref.
+        let progress = self.writers.progress(name);
+        let id = self.drop_record(name)?;
+        if let Some(progress) = progress {
+            progress.cancel();
+        }
+        failpoint::hit("abort: record written");
+        self.discard_ingest(id);
+        Ok(())
+    }
+
+    /// Removes the record of an ingest.
+    pub(super) fn drop_record(&self, name: &IngestRef) -> Result<FileId> {
+        let mut txn = self.metadata.write(self.now())?;
+        let id = txn.drop_ingest(name)?;
+        // containerd aborts inside of its global transaction. An ingest that comes back in a power cut harms nobody.
+        txn.commit_unsynced()?;
+        self.ingests.fetch_sub(1, Ordering::Relaxed);
+        Ok(id)
+    }
+
+    /// Takes the file of an ingest, whose record says `trash` now, out of sight and has it deleted.
+    pub(super) fn discard_ingest(&self, id: FileId) {
+        if let Err(err) = self.files.trash_ingest(id) {
+            // The next start finds it.
+            tracing::warn!(%id, error = %Chain(&err), "the file of an ingest cannot be moved to trash");
+        }
+        (self.reclaim)(id.in_trash());
+    }
+}
