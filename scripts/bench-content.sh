@@ -19,14 +19,7 @@ read -ra servers <<<"${SERVERS:-leasehold reference}"
 
 answers() { "$tools/contentbench" -socket "$work/$1.sock" -blobs 1 -size 16 -phase ingest,remove >/dev/null 2>&1; }
 
-# settle NAME: what was deleted is gone, and nothing is left to be written while the other one has its turn.
-settle() {
-	local deadline=$((SECONDS + 60))
-	until [[ -z $(find "$work/$1" -path '*/trash/*' -print -quit) ]]; do
-		((SECONDS < deadline)) || { echo "$1 does not delete what was removed" >&2; exit 1; }
-	done
-	sync -f "$work/$1"
-}
+start() { if [[ $1 == leasehold ]]; then start_leasehold "$1"; else start_reference refcontent; fi; }
 
 first=1
 # run NAME STREAMS BLOBS SIZE FILE: one round.
@@ -39,7 +32,9 @@ run() {
 mkdir "$work/rounds"
 for name in "${servers[@]}"; do
 	fresh "$name" 12
-	"start_$name" refcontent
+	# The loop device does not keep in memory what is written to the disk.
+	losetup --direct-io=on "$(findmnt -no SOURCE "$work/$name")"
+	start "$name"
 done
 for size in $sizes; do
 	for n in $streams; do

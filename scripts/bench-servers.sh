@@ -35,6 +35,15 @@ fresh() {
 	mount -o loop "$work/$name.img" "$work/$name"
 }
 
+# settle NAME: what was deleted is gone, and nothing is left to be written while the other one has its turn.
+settle() {
+	local deadline=$((SECONDS + 60))
+	until [[ -z $(find "$work/$1" -path '*/trash/*' -print -quit) ]]; do
+		((SECONDS < deadline)) || { echo "$1 does not delete what was removed" >&2; exit 1; }
+	done
+	sync -f "$work/$1"
+}
+
 # wait_for NAME
 wait_for() {
 	local deadline=$((SECONDS + 60))
@@ -43,16 +52,16 @@ wait_for() {
 	done
 }
 
+# start_leasehold NAME
 start_leasehold() {
 	printf 'root = "%s"\n[plugin]\nsocket = "%s"\n[api]\nsocket = "%s"\n[log]\nlevel = "warn"\n' \
-		"$work/leasehold/pool" "$work/leasehold.sock" "$work/api.sock" >"$work/config.toml"
-	"${CARGO_TARGET_DIR:?run this through make}/release/leasehold" --config "$work/config.toml" serve \
-		>>"$work/leasehold.log" 2>&1 &
-	pid[leasehold]=$!
-	wait_for leasehold
+		"$work/$1/pool" "$work/$1.sock" "$work/$1-api.sock" >"$work/$1.toml"
+	"${CARGO_TARGET_DIR:?run this through make}/release/leasehold" --config "$work/$1.toml" serve >>"$work/$1.log" 2>&1 &
+	pid[$1]=$!
+	wait_for "$1"
 }
 
-# start_reference PROGRAM
+# start_reference PROGRAM: the server called reference.
 start_reference() {
 	"$tools/$1" -root "$work/reference/pool" -socket "$work/reference.sock" >>"$work/reference.log" 2>&1 &
 	pid[reference]=$!

@@ -15,6 +15,8 @@ clients=${CLIENTS:-1 8 64} present=${PRESENT:-100 10000 100000} units=${UNITS:-2
 
 answers() { "$tools/snapbench" -socket "$work/$1.sock" -phase cleanup >/dev/null 2>&1; }
 
+start() { if [[ $1 == leasehold ]]; then start_leasehold "$1"; else start_reference refsnapshotter; fi; }
+
 first=1
 # run NAME CLIENTS FILE: one round.
 run() {
@@ -30,7 +32,7 @@ for count in $present; do
 	for name in "${servers[@]}"; do
 		# Inodes for many small layers.
 		fresh "$name" 16 -N 1600000
-		"start_$name" refsnapshotter
+		start "$name"
 		"$tools/snapbench" -socket "$work/$name.sock" -clients 32 -present "$count" -phase present >/dev/null
 		sync -f "$work/$name"
 	done
@@ -47,7 +49,7 @@ for count in $present; do
 		rss=$(awk '/VmRSS/ { print int($2 / 1024) }' "/proc/${pid[leasehold]}/status")
 		kill "${pid[leasehold]}"; wait "${pid[leasehold]}"
 		start=$(date +%s%N)
-		start_leasehold
+		start_leasehold leasehold
 		took=$((($(date +%s%N) - start) / 1000000))
 		idle=$(awk '/VmRSS/ { print int($2 / 1024) }' "/proc/${pid[leasehold]}/status")
 		echo "with $count snapshots: resident after the load $rss MiB, after a restart $idle MiB; start-up until it answers $took ms"
