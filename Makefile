@@ -49,10 +49,12 @@ check: ## Formatting, lints, documentation, scripts and licences
 	scripts/check.sh
 
 .PHONY: bench
-bench: ## Measure the hot paths, beside containerd's own snapshotter. As root
+bench: ## Measure the hot paths, beside containerd's own snapshotter and content store. As root
 	scripts/deps.sh test
 	$(MAKE) build tools
 	scripts/bench.sh
+	scripts/bench-content.sh
+	scripts/bench-pull.sh
 
 .PHONY: tools
 tools: ## Build the Go programs that the tests and the demo use: a containerd, nerdctl, test images

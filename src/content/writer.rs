@@ -20,9 +20,6 @@ const CHECKPOINT: u64 = 64 << 20;
 /// How much is read at a time.
 const BUFFER: usize = 1 << 20;
 
-/// From so many bytes on, another thread writes what is hashed: starting one has to be worth it.
-const TOGETHER: usize = 256 << 10;
-
 /// An ingest with its file. Dropping it lets others write; [`Content::close`] stores how far it is as well.
 pub(super) struct Writer {
     pub entered: Entered,
@@ -85,15 +82,14 @@ impl Writer {
     /// # Errors
     /// [`Error::NoSpace`], [`Error::NotDurable`] and [`Error::Fs`]; nothing of `data` is in the ingest then.
     pub fn append(&mut self, data: &[u8], now: SystemTime) -> Result<()> {
-        let mut hasher = self.hasher.clone();
-        if let Err(err) = write_and_hash(&self.file, self.offset, data, &mut hasher) {
+        if let Err(err) = self.file.write_all_at(data, self.offset) {
             // A part of it may be there.
             if let Err(err) = self.file.set_len(self.offset) {
                 tracing::warn!(error = %err, "what was written in part cannot be taken back");
             }
             return Err(self.failed(FsOp::Write)(err));
         }
-        self.hasher = hasher;
+        self.hasher.update(data);
         self.offset += data.len() as u64;
         self.hashed = self.offset;
         self.updated_at = now;
@@ -182,26 +178,6 @@ impl Content {
             Err(err) => tracing::debug!(error = %Chain(&err), "how far an ingest is cannot be stored"),
         }
     }
-}
-
-/// Hashing a large piece takes three times as long as writing it; nobody waits for one after the other.
-fn write_and_hash(file: &File, offset: u64, data: &[u8], hasher: &mut Hasher) -> io::Result<()> {
-    if data.len() < TOGETHER {
-        file.write_all_at(data, offset)?;
-        hasher.update(data);
-        return Ok(());
-    }
-    std::thread::scope(|scope| {
-        let written = std::thread::Builder::new()
-            .name("content-write".into())
-            .spawn_scoped(scope, || file.write_all_at(data, offset));
-        hasher.update(data);
-        match written {
-            Ok(writing) => writing.join().unwrap_or_else(|_| Err(io::Error::other("writing ended unexpectedly"))),
-            // Too many threads.
-            Err(_) => file.write_all_at(data, offset),
-        }
-    })
 }
 
 fn hash_range(file: &File, hasher: &mut Hasher, from: u64, to: u64) -> io::Result<()> {
