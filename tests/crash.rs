@@ -3,6 +3,8 @@
 #[path = "crash/collect.rs"]
 mod collect;
 mod common;
+#[path = "crash/content.rs"]
+mod content;
 #[path = "crash/damage.rs"]
 mod damage;
 #[path = "crash/leases.rs"]
@@ -136,6 +138,50 @@ fn collections() -> &'static BTreeSet<String> {
     })
 }
 
+/// Uploads, commits and deletes, on a pool with everything that crashes leave of blobs.
+fn uploads() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = content::template();
+        each_point(|at| {
+            let site = site();
+            damage::copy(template.root(), site.root());
+            let (answered, outcome) = content::run(&site, at);
+            content::check(&site, answered);
+            outcome
+        })
+    })
+}
+
+/// Repairs a pool from which files and records of blobs were lost.
+fn blob_repair() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = content::damaged();
+        each_point(|at| {
+            let site = site();
+            damage::copy(template.root(), site.root());
+            let outcome = content::repair(&site, at);
+            content::check_repaired(&site);
+            outcome
+        })
+    })
+}
+
+#[test]
+fn privileged_uploads_and_blobs_survive_a_crash_at_every_point_of_their_changes() {
+    if is_root("uploads_and_blobs_survive_a_crash_at_every_point_of_their_changes") {
+        uploads();
+    }
+}
+
+#[test]
+fn privileged_a_crash_at_every_point_of_a_repair_of_blobs_is_repaired() {
+    if is_root("a_crash_at_every_point_of_a_repair_of_blobs_is_repaired") {
+        blob_repair();
+    }
+}
+
 #[test]
 fn privileged_a_crash_at_every_point_of_a_collection_keeps_what_is_held() {
     if is_root("a_crash_at_every_point_of_a_collection_keeps_what_is_held") {
@@ -174,8 +220,8 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 #[test]
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
-        let crashed: BTreeSet<String> =
-            [workload(), recovery(), repair(), lease_changes(), collections()].into_iter().flatten().cloned().collect();
+        let runs = [workload(), recovery(), repair(), lease_changes(), collections(), uploads(), blob_repair()];
+        let crashed: BTreeSet<String> = runs.into_iter().flatten().cloned().collect();
         let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();
         assert!(missed.is_empty(), "no crash at {missed:?}");
     }

@@ -7,9 +7,12 @@ use serde_json::json;
 
 use crate::app::OpenPool;
 use crate::config::Config;
+use crate::content;
+use crate::grpc::fsck_response;
 use crate::grpc::proto::leasehold::admin::v1::{FsckRequest, FsckResponse};
 use crate::overlay::Layout;
 use crate::snapshotter::fsck_offline;
+use crate::types::Algorithm;
 
 use super::daemon::Daemon;
 
@@ -44,11 +47,12 @@ fn without_daemon(config: &Config, repair: bool) -> anyhow::Result<FsckResponse>
     // Opening a pool makes one where there is none, which is not what a check is for. Directories alone are no pool:
     // probing the host makes them.
     let has = |dir: PathBuf| std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_some());
-    if !has(layout.meta()) && !has(layout.layers()) {
+    if ![layout.meta(), layout.layers(), layout.blobs_of(Algorithm::Sha256)].into_iter().any(has) {
         anyhow::bail!("{}: there is no pool", config.root.display());
     }
     let pool = OpenPool::open(config)?;
-    Ok(fsck_offline(&pool.metadata, &pool.dirs, repair)?.into())
+    let blobs = content::fsck_offline(&pool.metadata, &pool.files, repair)?;
+    Ok(fsck_response(fsck_offline(&pool.metadata, &pool.dirs, repair)?, blobs))
 }
 
 fn print_json(report: &FsckResponse) {
@@ -61,13 +65,16 @@ fn print_json(report: &FsckResponse) {
         "{:#}",
         json!({
             "snapshots": report.snapshots, "layers": report.layers, "directories": report.directories,
-            "problems": problems,
+            "blobs": report.blobs, "uploads": report.ingests, "problems": problems,
         })
     );
 }
 
 fn print_text(report: &FsckResponse) {
-    println!("checked {} snapshots, {} layers, {} directories", report.snapshots, report.layers, report.directories);
+    let FsckResponse { snapshots, layers, directories, blobs, ingests, .. } = report;
+    println!(
+        "checked {snapshots} snapshots, {layers} layers, {directories} directories, {blobs} blobs, {ingests} uploads"
+    );
     for problem in &report.problems {
         let repair = if problem.repair.is_empty() { String::new() } else { format!(" -> {}", problem.repair) };
         println!("{}: {}{repair}", problem.kind, problem.what);

@@ -57,7 +57,7 @@ fn print_json(running: bool, info: &InfoResponse) {
     let pool = running.then(|| {
         json!({
             "id": info.pool, "schema": info.schema, "snapshots": info.snapshots, "layers": info.layers,
-            "trash": info.trash, "free_bytes": info.free_bytes,
+            "blobs": info.blobs, "uploads": info.ingests, "trash": info.trash, "free_bytes": info.free_bytes,
         })
     });
     println!(
@@ -77,6 +77,8 @@ fn print_tables(running: bool, info: &InfoResponse) {
         // Estimates of the database, which counts what is not yet compacted twice.
         pool.add_row(["snapshots", &format!("about {}", info.snapshots)]);
         pool.add_row(["layers", &format!("about {}", info.layers)]);
+        pool.add_row(["blobs", &format!("about {}", info.blobs)]);
+        pool.add_row(["uploads", &info.ingests.to_string()]);
         pool.add_row(["trash", &info.trash.to_string()]);
         pool.add_row(["free", &format!("{} MiB", info.free_bytes >> 20)]);
     }

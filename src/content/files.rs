@@ -26,6 +26,7 @@ pub struct Files {
     sha512: Dir,
     ingests: Dir,
     trash: Dir,
+    lost_found: Dir,
 }
 
 /// What a directory holds.
@@ -59,6 +60,7 @@ impl Files {
             sha512: blobs(Algorithm::Sha512)?,
             ingests: Dir::open(layout.ingests())?,
             trash: Dir::open(layout.trash())?,
+            lost_found: Dir::open(layout.lost_found())?,
         })
     }
 
@@ -206,6 +208,14 @@ impl Files {
     /// [`Error::NoSpace`] and [`Error::Fs`].
     pub(super) fn trash_blob(&self, digest: &Digest, id: FileId) -> Result<bool> {
         move_file(self.blobs(digest.algorithm()), digest.hex(), &self.trash, &id.to_string())
+    }
+
+    /// Moves the file of a blob to `lost+found`, for a human to look at, under its number; false when there is none.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] and [`Error::Fs`].
+    pub(super) fn set_aside(&self, digest: &Digest, id: FileId) -> Result<bool> {
+        move_file(self.blobs(digest.algorithm()), digest.hex(), &self.lost_found, &id.to_string())
     }
 
     /// Gives the file of an ingest the name of a blob; false when there is none.

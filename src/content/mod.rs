@@ -13,6 +13,7 @@
 mod commit;
 mod expire;
 mod files;
+mod fsck;
 mod hasher;
 mod info;
 mod janitor;
@@ -21,6 +22,7 @@ mod open;
 mod read;
 mod recover;
 mod remove;
+mod repair;
 mod session;
 mod turns;
 mod write_back;
@@ -32,15 +34,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 pub use files::{Files, Listing};
+pub use fsck::{FsckReport, Problem, ProblemKind};
 pub use info::Info;
 pub use list::{List, Status};
 pub use read::{CHUNK, Reader};
 pub use recover::{RecoveryReport, recover};
+pub use repair::fsck_offline;
 pub use session::{Action, Message, Reply, Session, Step};
 
 use crate::Result;
 use crate::metadata::Metadata;
-use crate::types::{Digest, LayerId};
+use crate::types::{Digest, FileId, LayerId};
 
 use janitor::Janitor;
 use turns::Turns;
@@ -66,6 +70,8 @@ pub struct Content {
     reclaim: Reclaim,
     writers: Arc<Writers>,
     digests: Arc<Turns<Digest>>,
+    /// Ingests between the making of their file and the commit of their record.
+    being_made: Arc<Turns<FileId>>,
     /// How many ingests there are.
     ingests: AtomicUsize,
     /// Names this boot of the machine.
@@ -74,7 +80,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Begins to serve a pool that was [recovered](recover), and starts the background work.
+    /// Begins to serve a pool that was [recovered](recover()), and starts the background work.
     ///
     /// # Errors
     /// Those of the store; [`Error::Lost`](crate::Error::Lost) when the system has no more threads.
@@ -92,6 +98,7 @@ impl Content {
             reclaim,
             writers: Arc::default(),
             digests: Arc::default(),
+            being_made: Arc::default(),
             ingests: AtomicUsize::new(report.ingests),
             boot: recover::boot(),
             janitor: Janitor::new(report.orphans),

@@ -48,6 +48,7 @@ impl Content {
         let counted = self.count_ingest()?;
         let (id, now) = (self.metadata.allocate_file(), self.now());
         let algorithm = algorithm_of(expected.as_ref());
+        let _being_made = self.being_made.take(&id);
         // The file first: what has a record has a file.
         let file = self.files.create_ingest(id)?;
         crate::failpoint::hit("ingest: file made");

@@ -66,11 +66,11 @@ pub struct Session {
 }
 
 /// What a message led to.
-pub enum Step {
-    /// An answer; more messages may follow.
-    Open(Session, Reply),
-    /// The last answer: the ingest is a blob.
-    Done(Reply),
+pub struct Step {
+    /// The answer.
+    pub reply: Reply,
+    /// What further messages are for; `None` when the ingest is a blob.
+    pub session: Option<Session>,
 }
 
 impl Session {
@@ -104,10 +104,10 @@ impl Content {
     /// up; [`Error::NoSpace`], [`Error::NotDurable`] and [`Error::Fs`].
     pub fn handle(&self, mut session: Session, message: Message) -> Result<Step> {
         match self.carry_out(&mut session, &message) {
-            Ok(Progress::Open(reply)) => Ok(Step::Open(session, reply)),
+            Ok(Progress::Open(reply)) => Ok(Step { reply, session: Some(session) }),
             Ok(Progress::Commit) => {
                 let commit = Commit { total: session.total, expected: message.expected, labels: message.labels };
-                self.commit(session.writer, commit).map(Step::Done)
+                self.commit(session.writer, commit).map(|reply| Step { reply, session: None })
             }
             Err(err) => {
                 self.close(session.writer);

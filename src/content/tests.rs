@@ -69,22 +69,17 @@ impl Pool {
 impl Opened {
     fn write(&self, name: &IngestRef, data: &'static [u8]) {
         let session = self.content.open_session(name.clone(), &message(Action::Stat, 0, b"")).unwrap();
-        let Step::Open(session, reply) = self.content.handle(session, message(Action::Stat, 0, b"")).unwrap() else {
-            panic!("a stat is no commit")
-        };
-        let offset = reply.offset as i64;
-        match self.content.handle(session, message(Action::Write, offset, data)).unwrap() {
-            Step::Open(session, _) => self.content.close_session(session),
-            Step::Done(_) => panic!("a write is no commit"),
-        }
+        let Step { reply, session } = self.content.handle(session, message(Action::Stat, 0, b"")).unwrap();
+        let message = message(Action::Write, reply.offset as i64, data);
+        let step = self.content.handle(session.unwrap(), message).unwrap();
+        self.content.close_session(step.session.unwrap());
     }
 
     fn commit(&self, name: &IngestRef, offset: i64) -> Result<Digest> {
         let session = self.content.open_session(name.clone(), &message(Action::Stat, 0, b""))?;
-        match self.content.handle(session, message(Action::Commit, offset, b""))? {
-            Step::Done(reply) => Ok(reply.digest),
-            Step::Open(..) => panic!("a commit ends the session"),
-        }
+        let step = self.content.handle(session, message(Action::Commit, offset, b""))?;
+        assert!(step.session.is_none(), "a commit ends the session");
+        Ok(step.reply.digest)
     }
 
     fn store(&self, name: &str, data: &'static [u8]) -> Digest {

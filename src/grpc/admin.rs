@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use crate::content::{self, Content};
 use crate::metadata::SCHEMA_VERSION;
 use crate::overlay::HostFeatures;
 use crate::snapshotter::{FsckReport, Snapshotter};
@@ -21,18 +22,19 @@ use super::request::{Slow, blocking, span};
 /// The service over one pool.
 pub(super) struct AdminService {
     snapshotter: Arc<Snapshotter>,
+    content: Arc<Content>,
     features: Vec<Feature>,
     slow: Slow,
 }
 
 impl AdminService {
-    pub fn new(snapshotter: Arc<Snapshotter>, host: &HostFeatures, slow: Slow) -> AdminService {
+    pub fn new(snapshotter: Arc<Snapshotter>, content: Arc<Content>, host: &HostFeatures, slow: Slow) -> AdminService {
         let features = host
             .rows()
             .into_iter()
             .map(|(name, value, meaning)| Feature { name: name.into(), value, meaning: meaning.into() })
             .collect();
-        AdminService { snapshotter, features, slow }
+        AdminService { snapshotter, content, features, slow }
     }
 }
 
@@ -40,7 +42,7 @@ impl AdminService {
 impl Admin for AdminService {
     async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
         let span = span("Info", request.metadata(), "");
-        let features = self.features.clone();
+        let (features, ingests) = (self.features.clone(), self.content.ingests_open() as u64);
         blocking(&self.snapshotter, "Info", span, move |snapshotter| {
             let totals = snapshotter.metadata().totals()?;
             let root = snapshotter.layout().root();
@@ -54,6 +56,8 @@ impl Admin for AdminService {
                 layers: totals.layers,
                 trash: snapshotter.trash_len() as u64,
                 free_bytes: snapshotter.free_bytes()?,
+                blobs: totals.blobs,
+                ingests,
             })
         })
         .await
@@ -63,8 +67,13 @@ impl Admin for AdminService {
     async fn fsck(&self, request: Request<FsckRequest>) -> Result<Response<FsckResponse>, Status> {
         let span = span("Fsck", request.metadata(), "");
         let repair = request.into_inner().repair;
-        let report = self.slow.blocking(&self.snapshotter, "Fsck", span, move |snapshotter| snapshotter.fsck(repair));
-        Ok(Response::new(report.await?.into()))
+        let content = self.content.clone();
+        let report = self.slow.blocking(&self.snapshotter, "Fsck", span, move |snapshotter| {
+            // Blobs first: what becomes of them is in trash, which layers are compared with.
+            let content = content.fsck(repair)?;
+            Ok(fsck_response(snapshotter.fsck(repair)?, content))
+        });
+        report.await.map(Response::new)
     }
 
     type SnapshotsStream = inventory::SnapshotsStream;
@@ -82,17 +91,24 @@ impl Admin for AdminService {
     }
 }
 
-impl From<FsckReport> for FsckResponse {
-    fn from(report: FsckReport) -> FsckResponse {
-        let problems = report
-            .problems
-            .into_iter()
-            .map(|problem| Problem {
-                kind: problem.kind.code().into(),
-                what: problem.kind.to_string(),
-                repair: problem.repair.unwrap_or_default(),
-            })
-            .collect();
-        FsckResponse { snapshots: report.snapshots, layers: report.layers, directories: report.directories, problems }
+/// Puts what was found about layers and about blobs into one answer.
+pub(crate) fn fsck_response(layers: FsckReport, content: content::FsckReport) -> FsckResponse {
+    let of_layers = layers.problems.into_iter().map(|problem| Problem {
+        kind: problem.kind.code().into(),
+        what: problem.kind.to_string(),
+        repair: problem.repair.unwrap_or_default(),
+    });
+    let of_content = content.problems.into_iter().map(|problem| Problem {
+        kind: problem.kind.code().into(),
+        what: problem.kind.to_string(),
+        repair: problem.repair.unwrap_or_default(),
+    });
+    FsckResponse {
+        snapshots: layers.snapshots,
+        layers: layers.layers,
+        directories: layers.directories,
+        blobs: content.blobs,
+        ingests: content.ingests,
+        problems: of_layers.chain(of_content).collect(),
     }
 }

@@ -19,6 +19,7 @@ mod snapshots;
 mod status;
 mod version;
 
+pub(crate) use admin::fsck_response;
 pub use client::{InNamespace, LeasesClient, leases_client};
 pub use server::{Listener, MAX_MESSAGE, Servers, client};
 

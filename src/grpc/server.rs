@@ -197,6 +197,7 @@ impl Servers {
             SnapshotsServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
         };
         let for_containerd = SnapshotsService::for_containerd(self.snapshotter.clone(), slow.clone());
+        let admin = AdminService::new(self.snapshotter.clone(), self.content.clone(), &self.host, slow.clone());
         let content = ContentServer::new(ContentService::for_containerd(self.content, self.threads))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
@@ -216,7 +217,7 @@ impl Servers {
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .add_service(AdminServer::new(AdminService::new(self.snapshotter.clone(), &self.host, slow.clone())))
+            .add_service(AdminServer::new(admin))
             .add_service(CollectionsServer::new(CollectionsService::new(self.collectible.clone(), slow)))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))
             .add_service(leases)

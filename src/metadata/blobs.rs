@@ -189,6 +189,30 @@ impl Transaction<'_> {
         self.txn.get(Column::Files, &schema::content::file(digest))?.as_deref().map(BlobFile::decode).transpose()
     }
 
+    /// Sets the record of a file to what was found out; `None` when nothing names it.
+    pub fn repair_blob_file(&mut self, digest: &Digest, file: Option<&BlobFile>) {
+        match file {
+            Some(file) => self.put_blob_file(digest, file),
+            None => self.txn.delete(Column::Files, schema::content::file(digest)),
+        }
+    }
+
+    /// Removes the record of a blob, and leaves that of its file as it is.
+    pub fn drop_damaged_blob(&mut self, scope: &Scope, digest: &Digest) {
+        self.txn.delete(Column::Blobs, schema::content::blob(scope, digest));
+    }
+
+    /// Sets the size of a blob to that of its file.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn repair_blob_size(&mut self, scope: &Scope, digest: &Digest, size: u64) -> Result<()> {
+        let key = schema::content::blob(scope, digest);
+        let blob = Blob { size, ..found(digest, self.txn.get(Column::Blobs, &key)?)? };
+        self.txn.put(Column::Blobs, key, blob.encode());
+        Ok(())
+    }
+
     /// Records that a file, which no record names, is to be reclaimed.
     pub fn trash_file(&mut self, file: FileId) {
         self.trash(file.in_trash());

@@ -62,6 +62,11 @@ impl Client {
         self.with(Headers { lease: Some(lease.to_owned()), ..self.headers.clone() })
     }
 
+    /// Returns a client on the same connection, for another thread.
+    pub fn another(&self) -> Client {
+        self.with(self.headers.clone())
+    }
+
     fn with(&self, headers: Headers) -> Client {
         Client { runtime: self.runtime.clone(), channel: self.channel.clone(), headers }
     }

@@ -56,8 +56,7 @@ impl Stream {
         let mut step = self.open(scope, first).await;
         loop {
             let (session, reply) = match step {
-                Ok(Step::Open(session, reply)) => (Some(session), Ok(reply.into())),
-                Ok(Step::Done(reply)) => (None, Ok(reply.into())),
+                Ok(Step { reply, session }) => (session, Ok(reply.into())),
                 Err(status) => (None, Err(status)),
             };
             let taken = self.replies.send(reply).await.is_ok();

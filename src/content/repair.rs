@@ -1,0 +1,207 @@
+//! Repairs of blobs and ingests.
+//!
+//! Garbage is reclaimed, counts are corrected. A blob whose file is missing or not as long as it should be is dropped,
+//! because nobody can use it, and what is left of the file is set aside in `lost+found/`, never deleted.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::metadata::{BlobFile, Metadata};
+use crate::types::{Digest, LayerId, Scope};
+use crate::{Chain, Result, failpoint};
+
+use super::files::Files;
+use super::fsck::Check;
+use super::{Content, FsckReport, ProblemKind};
+
+impl Content {
+    /// Compares records and files while requests are served; repairs what it can when `repair` is set.
+    ///
+    /// # Errors
+    /// Those of reading. A repair that fails is reported with its problem.
+    pub fn fsck(&self, repair: bool) -> Result<FsckReport> {
+        let (check, mut report) = Check::run(&self.metadata, &self.files, &self.digests, &self.being_made)?;
+        if repair {
+            for number in check.repair_all(&mut report) {
+                (self.reclaim)(number);
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// Compares the records and files of a pool that no daemon serves; the caller holds the pool's lock.
+///
+/// # Errors
+/// Those of reading. A repair that fails is reported with its problem.
+pub fn fsck_offline(metadata: &Metadata, files: &Files, repair: bool) -> Result<FsckReport> {
+    let (digests, being_made) = (Arc::default(), Arc::default());
+    let (check, mut report) = Check::run(metadata, files, &digests, &being_made)?;
+    if repair {
+        // What goes to trash is deleted by the next daemon.
+        check.repair_all(&mut report);
+        metadata.sync()?;
+    }
+    Ok(report)
+}
+
+impl Check<'_> {
+    /// Repairs in place and notes in the report what was done. Returns what is to be reclaimed.
+    fn repair_all(&self, report: &mut FsckReport) -> Vec<LayerId> {
+        let mut trash = Vec::new();
+        // What cannot be read may name anything, so nothing that looks unnamed is given up.
+        let unreadable = report.problems.iter().any(|one| matches!(one.kind, ProblemKind::UnreadableRecord(_)));
+        for problem in &mut report.problems {
+            let given_up =
+                matches!(problem.kind, ProblemKind::WrongBlobReferences { .. } | ProblemKind::OrphanIngest(_));
+            if unreadable && given_up {
+                continue;
+            }
+            problem.repair = match self.repair(&problem.kind, &mut trash) {
+                Ok(done) => done,
+                Err(err) => Some(format!("failed: {}", Chain(&err))),
+            };
+        }
+        trash
+    }
+
+    fn repair(&self, problem: &ProblemKind, trash: &mut Vec<LayerId>) -> Result<Option<String>> {
+        let done = match problem {
+            ProblemKind::OrphanBlob(digest) => return self.reclaim_orphan(digest, trash),
+            ProblemKind::OrphanIngest(id) => {
+                let mut txn = self.metadata.write(SystemTime::now())?;
+                txn.trash_file(*id);
+                txn.commit()?;
+                failpoint::hit("repair: upload recorded as trash");
+                self.files.trash_ingest(*id)?;
+                trash.push(id.in_trash());
+                "moved to trash".into()
+            }
+            ProblemKind::SecondName(digest, id) => {
+                let _turn = self.digests.take(digest);
+                self.files.unlink_ingest(*id)?;
+                "removed".into()
+            }
+            ProblemKind::MissingBlob(digest) | ProblemKind::WrongSize(digest) => self.repair_file(digest)?,
+            ProblemKind::BlobWithoutFile(_, digest) => return self.repair_record(digest),
+            ProblemKind::SizesDiffer(scope, digest) => {
+                let mut txn = self.metadata.write(SystemTime::now())?;
+                let Some(file) = txn.blob_file(digest)? else { return Ok(None) };
+                txn.repair_blob_size(scope, digest, file.size)?;
+                txn.commit()?;
+                "set to that of the file".into()
+            }
+            ProblemKind::WrongBlobReferences { digest, recorded, counted } => {
+                return self.repair_references(digest, recorded, *counted, trash).map(Some);
+            }
+            ProblemKind::MissingIngest(name, id) => {
+                let mut txn = self.metadata.write(SystemTime::now())?;
+                if txn.ingest(name).is_ok_and(|ingest| ingest.id == *id) {
+                    txn.drop_ingest(name)?;
+                    txn.commit()?;
+                    trash.push(id.in_trash());
+                }
+                "given up".into()
+            }
+            ProblemKind::UnknownName(_) | ProblemKind::UnreadableRecord(_) => return Ok(None),
+        };
+        Ok(Some(done))
+    }
+
+    fn reclaim_orphan(&self, digest: &Digest, trash: &mut Vec<LayerId>) -> Result<Option<String>> {
+        let _turn = self.digests.take(digest);
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        if txn.blob_file(digest)?.is_some() {
+            return Ok(None);
+        }
+        let id = self.metadata.allocate_file();
+        txn.trash_file(id);
+        txn.commit()?;
+        failpoint::hit("repair: orphan blob recorded");
+        self.files.trash_blob(digest, id)?;
+        trash.push(id.in_trash());
+        Ok(Some("moved to trash".into()))
+    }
+
+    /// Puts a blob right whose file is missing or not as long as it should be.
+    fn repair_file(&self, digest: &Digest) -> Result<String> {
+        let _turn = self.digests.take(digest);
+        let Some(file) = self.metadata.blob_file(digest)? else { return Ok("removed meanwhile".into()) };
+        if self.files.find_blob(digest)?.is_none()
+            && (self.files.finish(file.id, digest)? || self.files.bring_back(file.id, digest)?)
+        {
+            return Ok("found under its number".into());
+        }
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        let scopes = self.drop_blobs(&mut txn, digest);
+        txn.repair_blob_file(digest, None);
+        txn.commit()?;
+        failpoint::hit("repair: damaged blob dropped");
+        // Start-up takes it for garbage after a crash here: what it holds is not the blob.
+        let rest = if self.files.set_aside(digest, file.id)? { "; the file is set aside" } else { "" };
+        Ok(format!("dropped {scopes}: it can be pulled again when the images that need it were removed{rest}"))
+    }
+
+    /// Makes the record of a file again, or drops the blobs that have none.
+    fn repair_record(&self, digest: &Digest) -> Result<Option<String>> {
+        let _turn = self.digests.take(digest);
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        if txn.blob_file(digest)?.is_some() {
+            // With the first of several namespaces.
+            return Ok(Some("as for the others".into()));
+        }
+        let named = self.blobs.get(digest).map(Vec::as_slice).unwrap_or_default();
+        let found = self.files.find_blob(digest)?.map(|found| found.size);
+        let done = match found {
+            Some(size) if named.iter().any(|(_, blob)| blob.size == size) => {
+                let references = u32::try_from(named.len()).unwrap_or(u32::MAX);
+                let file = BlobFile { size, references, id: self.metadata.allocate_file() };
+                txn.repair_blob_file(digest, Some(&file));
+                "record made again".into()
+            }
+            _ => format!("dropped {}", self.drop_blobs(&mut txn, digest)),
+        };
+        txn.commit()?;
+        Ok(Some(done))
+    }
+
+    fn repair_references(
+        &self,
+        digest: &Digest,
+        recorded: &BlobFile,
+        counted: u32,
+        trash: &mut Vec<LayerId>,
+    ) -> Result<String> {
+        let _turn = self.digests.take(digest);
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        if txn.blob_file(digest)?.as_ref() != Some(recorded) {
+            return Ok("changed meanwhile; run fsck again".into());
+        }
+        if counted > 0 {
+            txn.repair_blob_file(digest, Some(&BlobFile { references: counted, ..recorded.clone() }));
+            txn.commit()?;
+            return Ok("counted again".into());
+        }
+        txn.repair_blob_file(digest, None);
+        txn.trash_file(recorded.id);
+        txn.commit()?;
+        failpoint::hit("repair: unnamed blob recorded as trash");
+        self.files.trash_blob(digest, recorded.id)?;
+        trash.push(recorded.id.in_trash());
+        Ok("moved to trash, because nothing names it".into())
+    }
+
+    /// Drops the records of a blob in all namespaces, and says which those are.
+    fn drop_blobs(&self, txn: &mut crate::metadata::Transaction<'_>, digest: &Digest) -> String {
+        let named = self.blobs.get(digest).map(Vec::as_slice).unwrap_or_default();
+        let mut scopes = Vec::new();
+        for (scope, _) in named {
+            txn.drop_damaged_blob(scope, digest);
+            scopes.push(match scope {
+                Scope::Plugin => "what containerd has".to_owned(),
+                Scope::Api(namespace) => format!("that of namespace {namespace}"),
+            });
+        }
+        scopes.join(", ")
+    }
+}
