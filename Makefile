@@ -41,7 +41,7 @@ build: ## Build the daemon: $CARGO_TARGET_DIR/release/leasehold. The first build
 test: ## Install what is needed, check, build, and run every test. As root
 	scripts/deps.sh test
 	$(MAKE) tools check build
-	CGO_ENABLED=0 GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOWORK=off go -C tests/go test ./cmd/...
+	CGO_ENABLED=0 GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOWORK=off go -C tests/go test ./cmd/... ./internal/...
 	LEASEHOLD_REQUIRE_ALL=1 cargo test --release --locked --features failpoints --no-fail-fast
 
 .PHONY: check
@@ -49,10 +49,12 @@ check: ## Formatting, lints, documentation, scripts and licences
 	scripts/check.sh
 
 .PHONY: bench
-bench: ## Measure the hot paths, beside containerd's own snapshotter. As root
+bench: ## Measure the hot paths, beside containerd's own snapshotter and content store. As root
 	scripts/deps.sh test
 	$(MAKE) build tools
 	scripts/bench.sh
+	scripts/bench-content.sh
+	scripts/bench-pull.sh
 
 .PHONY: tools
 tools: ## Build the Go programs that the tests and the demo use: a containerd, nerdctl, test images

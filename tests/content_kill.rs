@@ -33,7 +33,7 @@ struct Blob {
 impl Blob {
     fn new(number: usize, random: &mut Random) -> Blob {
         // Now and then the same as somebody else's.
-        let data = if number % 20 == 0 { vec![number as u8 / 40; 30_000] } else { Vec::new() };
+        let data = if number.is_multiple_of(20) { vec![number as u8 / 40; 30_000] } else { Vec::new() };
         let len = 1000 + random.below(400_000) as usize;
         let data = if data.is_empty() { random_data(random, len) } else { data };
         Blob { name: format!("default/{number}/layer"), data, offset: 0, committed: false }

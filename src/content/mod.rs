@@ -80,7 +80,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Begins to serve a pool that was [recovered](recover), and starts the background work.
+    /// Begins to serve a pool that was [recovered](recover()), and starts the background work.
     ///
     /// # Errors
     /// Those of the store; [`Error::Lost`](crate::Error::Lost) when the system has no more threads.

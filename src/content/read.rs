@@ -1,11 +1,11 @@
 //! Read: a blob, or a part of it, in chunks.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, pread};
 
 use crate::types::{Digest, Scope};
 use crate::{Error, FsOp, Resource, Result};
@@ -24,6 +24,8 @@ pub struct Reader {
     digest: Digest,
     position: u64,
     end: u64,
+    /// The kernel was told to read up to here.
+    advised: u64,
 }
 
 impl Content {
@@ -47,10 +49,13 @@ impl Content {
             // Removed between the two looks, or lost.
             None => return Err(self.missing(scope, &digest)),
         };
-        let reader = Reader { file, digest, position, end: position + wanted };
-        if wanted > CHUNK as u64 {
+        let end = position + wanted;
+        // One chunk is read at once: nothing is ahead of it.
+        let in_parts = wanted > CHUNK as u64;
+        let mut reader = Reader { file, digest, position, end, advised: if in_parts { position } else { end } };
+        if in_parts {
             reader.advise(Advice::Sequential, position, wanted);
-            reader.advise(Advice::WillNeed, position, wanted.min(AHEAD));
+            reader.read_ahead();
         }
         Ok(reader)
     }
@@ -73,23 +78,37 @@ impl Reader {
         if len == 0 {
             return Ok(None);
         }
-        let mut chunk = vec![0; len];
-        self.file.read_exact_at(&mut chunk, self.position).map_err(|err| match err.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                Error::Corrupt(format!("the file of blob {} is too short; see leasehold fsck", self.digest))
+        // Not zeroed: it is written to once only.
+        let mut chunk = Vec::with_capacity(len);
+        while chunk.len() < len {
+            let position = self.position + chunk.len() as u64;
+            match pread(&self.file, spare_capacity(&mut chunk), position) {
+                Ok(0) => {
+                    let problem = format!("the file of blob {} is too short; see leasehold fsck", self.digest);
+                    return Err(Error::Corrupt(problem));
+                }
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(err) => return Err(Error::fs(FsOp::Read, "blobs".as_ref())(err)),
             }
-            _ => Error::fs(FsOp::Read, "blobs".as_ref())(err),
-        })?;
-        self.position += len as u64;
-        if self.position < self.end {
-            self.advise(Advice::WillNeed, self.position, AHEAD.min(self.end - self.position));
         }
+        // There may be more room in it than was asked for.
+        chunk.truncate(len);
+        self.position += len as u64;
+        self.read_ahead();
         Ok(Some(chunk.into()))
     }
 
     /// Whether there is nothing more to read.
     pub fn is_at_end(&self) -> bool {
         self.position == self.end
+    }
+
+    /// Lets the kernel read what comes next, before the last of what it was told to is asked for.
+    fn read_ahead(&mut self) {
+        if self.advised < self.end && self.position + CHUNK as u64 >= self.advised {
+            self.advise(Advice::WillNeed, self.advised, AHEAD.min(self.end - self.advised));
+            self.advised = self.advised.saturating_add(AHEAD).min(self.end);
+        }
     }
 
     fn advise(&self, advice: Advice, offset: u64, len: u64) {

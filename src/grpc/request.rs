@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tracing::Span;
@@ -32,6 +32,11 @@ impl Slow {
     /// Lets a quarter of `threads` be slow at a time.
     pub fn new(threads: usize) -> Slow {
         Slow(Arc::new(Semaphore::new((threads / 4).max(1))))
+    }
+
+    /// Returns a turn, if nobody has to wait for one.
+    pub fn try_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().try_acquire_owned().ok()
     }
 
     /// Like [`blocking`], for work that may take long.

@@ -45,6 +45,10 @@ use super::version::VersionService;
 pub const MAX_MESSAGE: usize = 16 << 20;
 /// How many requests of one connection are under way; a client keeps further ones back. containerd has one connection.
 const MAX_STREAMS: u32 = 512;
+/// How much of one request, and of all of one connection, is on its way without having been asked for: containerd sends
+/// blobs in messages of a megabyte and more, of many streams through one connection, and nobody is to wait in between.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
 /// How long a failed accept rests.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client waits for a connection.
@@ -198,6 +202,8 @@ impl Servers {
             .max_encoding_message_size(MAX_MESSAGE);
         let plugin_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(content)
             .add_service(snapshots(for_containerd))
             .add_service(health_service.clone());
@@ -217,6 +223,8 @@ impl Servers {
             AdminServer::new(admin).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         let api_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(admin)
             .add_service(CollectionsServer::new(CollectionsService::new(self.collectible.clone(), slow)))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))

@@ -2,7 +2,7 @@
 # Builds the Go side of the tests into the directory given as the first argument:
 #
 #   containerd-2.3/   containerd, containerd-shim-runc-v2, ctr
-#   bin/              nerdctl, clientpull, refcollect, refsnapshotter, snapbench, treediff, testimage, snapsuite.test
+#   bin/              nerdctl, snapsuite.test, and the programs of cmd/
 #
 # Versions come from go.mod alone. A group whose sources have not changed since its last build is skipped.
 set -euo pipefail
@@ -61,8 +61,9 @@ if ! up_to_date nerdctl "$hash" bin/nerdctl; then
 	built nerdctl "$hash"
 fi
 
-hash=$(hash_of go.mod go.sum cmd snapsuite)
-if ! up_to_date tests "$hash" bin/{clientpull,refcollect,refsnapshotter,snapbench,treediff,testimage,snapsuite.test}; then
+programs=(cmd/*)
+hash=$(hash_of go.mod go.sum cmd internal snapsuite)
+if ! up_to_date tests "$hash" "${programs[@]/#cmd/bin}" bin/snapsuite.test; then
 	echo "building the test programs"
 	go build -ldflags "$ldflags" -o "$out/bin/" ./cmd/...
 	go test -c -ldflags "$ldflags" -o "$out/bin/snapsuite.test" ./snapsuite

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
@@ -18,6 +16,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"leasehold.dev/tests/internal/measure"
 )
 
 const (
@@ -41,7 +41,7 @@ type bench struct {
 	// Made before the clock starts.
 	keys, names []string
 
-	prepare, write, commit, stat, remove samples
+	prepare, write, commit, stat, remove measure.Samples
 }
 
 func connect(ctx context.Context, s settings) (*bench, error) {
@@ -120,8 +120,8 @@ func (b *bench) makePresent() error {
 }
 
 func (b *bench) runUnits() error {
-	for _, s := range []*samples{&b.prepare, &b.write, &b.commit, &b.stat} {
-		s.reset(b.settings.clients, b.units)
+	for _, s := range []*measure.Samples{&b.prepare, &b.write, &b.commit, &b.stat} {
+		s.Reset(b.settings.clients, b.units)
 	}
 	return b.each(b.settings.clients, b.units, b.unit)
 }
@@ -138,7 +138,7 @@ func (b *bench) unitOf(client snapshotsapi.SnapshotsClient, worker int, key, nam
 	if err != nil {
 		return err
 	}
-	start = b.prepare.add(worker, start)
+	start = b.prepare.Add(worker, start)
 	upper, err := upperdir(prepared.GetMounts())
 	if err != nil {
 		return err
@@ -146,24 +146,24 @@ func (b *bench) unitOf(client snapshotsapi.SnapshotsClient, worker int, key, nam
 	if err := os.WriteFile(filepath.Join(upper, "file"), content, 0o644); err != nil {
 		return err
 	}
-	start = b.write.add(worker, start)
+	start = b.write.Add(worker, start)
 	if _, err := client.Commit(b.ctx, &snapshotsapi.CommitSnapshotRequest{
 		Snapshotter: snapshotter, Name: name, Key: key,
 	}); err != nil {
 		return err
 	}
-	start = b.commit.add(worker, start)
+	start = b.commit.Add(worker, start)
 	if _, err := client.Stat(b.ctx, &snapshotsapi.StatSnapshotRequest{
 		Snapshotter: snapshotter, Key: name,
 	}); err != nil {
 		return err
 	}
-	b.stat.add(worker, start)
+	b.stat.Add(worker, start)
 	return nil
 }
 
 func (b *bench) removeUnits() error {
-	b.remove.reset(b.settings.clients, b.units)
+	b.remove.Reset(b.settings.clients, b.units)
 	return b.each(b.settings.clients, b.units, func(client snapshotsapi.SnapshotsClient, worker, n int) error {
 		return b.removeUnit(client, worker, b.names[n])
 	})
@@ -172,7 +172,7 @@ func (b *bench) removeUnits() error {
 func (b *bench) removeUnit(client snapshotsapi.SnapshotsClient, worker int, name string) error {
 	start := time.Now()
 	_, err := client.Remove(b.ctx, &snapshotsapi.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: name})
-	b.remove.add(worker, start)
+	b.remove.Add(worker, start)
 	return err
 }
 
@@ -183,30 +183,9 @@ func (b *bench) cleanup() error {
 
 // each calls f for 0..count from so many workers; the first error stops all of them.
 func (b *bench) each(workers, count int, f func(client snapshotsapi.SnapshotsClient, worker, n int) error) error {
-	var (
-		next   atomic.Int64
-		wait   sync.WaitGroup
-		failed = make(chan error, workers)
-	)
-	for worker := range workers {
-		client := b.clients[worker%len(b.clients)]
-		wait.Go(func() {
-			for n := int(next.Add(1)) - 1; n < count; n = int(next.Add(1)) - 1 {
-				if err := f(client, worker, n); err != nil {
-					failed <- fmt.Errorf("item %d: %w", n, err)
-					next.Store(int64(count))
-					return
-				}
-			}
-		})
-	}
-	wait.Wait()
-	select {
-	case err := <-failed:
-		return err
-	default:
-		return nil
-	}
+	return measure.Each(workers, count, func(worker, n int) error {
+		return f(b.clients[worker%len(b.clients)], worker, n)
+	})
 }
 
 // upperdir finds where a mounter would write.

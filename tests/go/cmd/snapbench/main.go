@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"leasehold.dev/tests/internal/measure"
 )
 
 // settings of one run.
@@ -45,15 +47,15 @@ type report struct {
 	UnitsSeconds   float64 `json:"units_seconds,omitempty"`
 	UnitsPerSecond float64 `json:"units_per_second,omitempty"`
 
-	Prepare *latency `json:"prepare,omitempty"`
-	Write   *latency `json:"write_file,omitempty"`
-	Commit  *latency `json:"commit,omitempty"`
-	Stat    *latency `json:"stat,omitempty"`
+	Prepare *measure.Latency `json:"prepare,omitempty"`
+	Write   *measure.Latency `json:"write_file,omitempty"`
+	Commit  *measure.Latency `json:"commit,omitempty"`
+	Stat    *measure.Latency `json:"stat,omitempty"`
 
-	RemoveSeconds    float64  `json:"remove_seconds,omitempty"`
-	RemovesPerSecond float64  `json:"removes_per_second,omitempty"`
-	Remove           *latency `json:"remove,omitempty"`
-	CleanupSeconds   float64  `json:"cleanup_seconds,omitempty"`
+	RemoveSeconds    float64          `json:"remove_seconds,omitempty"`
+	RemovesPerSecond float64          `json:"removes_per_second,omitempty"`
+	Remove           *measure.Latency `json:"remove,omitempty"`
+	CleanupSeconds   float64          `json:"cleanup_seconds,omitempty"`
 
 	Alone        *unitLatency `json:"alone,omitempty"`
 	Reclaiming   *unitLatency `json:"reclaiming,omitempty"`
@@ -120,8 +122,8 @@ func run(ctx context.Context, s settings) (*report, error) {
 			return nil, err
 		}
 	}
-	cpuBefore := clientCPU()
-	serverBefore, err := serverCPU(s.pid)
+	cpuBefore := measure.ClientCPU()
+	serverBefore, err := measure.ServerCPU(s.pid)
 	if err != nil {
 		return nil, err
 	}
@@ -130,14 +132,14 @@ func run(ctx context.Context, s settings) (*report, error) {
 			return nil, err
 		}
 		r.UnitsPerSecond = float64(s.units) / r.UnitsSeconds
-		r.Prepare, r.Write, r.Commit, r.Stat = b.prepare.merge(), b.write.merge(), b.commit.merge(), b.stat.merge()
+		r.Prepare, r.Write, r.Commit, r.Stat = b.prepare.Merge(), b.write.Merge(), b.commit.Merge(), b.stat.Merge()
 	}
 	if slices.Contains(s.phases, "remove") {
 		if r.RemoveSeconds, err = timed(b.removeUnits); err != nil {
 			return nil, err
 		}
 		r.RemovesPerSecond = float64(s.units) / r.RemoveSeconds
-		r.Remove = b.remove.merge()
+		r.Remove = b.remove.Merge()
 	}
 	if slices.Contains(s.phases, "cleanup") {
 		if r.CleanupSeconds, err = timed(b.cleanup); err != nil {
@@ -149,13 +151,13 @@ func run(ctx context.Context, s settings) (*report, error) {
 			return nil, err
 		}
 	}
-	r.ClientCPUSeconds = clientCPU() - cpuBefore
-	serverAfter, err := serverCPU(s.pid)
+	r.ClientCPUSeconds = measure.ClientCPU() - cpuBefore
+	serverAfter, err := measure.ServerCPU(s.pid)
 	if err != nil {
 		return nil, err
 	}
 	r.ServerCPUSeconds = serverAfter - serverBefore
-	r.ServerRSSMiB, err = serverRSS(s.pid)
+	r.ServerRSSMiB, err = measure.ServerRSS(s.pid)
 	return r, err
 }
 

@@ -8,14 +8,16 @@ import (
 	"sync/atomic"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
+
+	"leasehold.dev/tests/internal/measure"
 )
 
 // unitLatency has the calls of units that are removed at once.
 type unitLatency struct {
-	Prepare *latency `json:"prepare"`
-	Commit  *latency `json:"commit"`
-	Stat    *latency `json:"stat"`
-	Remove  *latency `json:"remove"`
+	Prepare *measure.Latency `json:"prepare"`
+	Commit  *measure.Latency `json:"commit"`
+	Stat    *measure.Latency `json:"stat"`
+	Remove  *measure.Latency `json:"remove"`
 }
 
 // runReclaim measures units alone, and then beside the removal and the deletion of many layers.
@@ -98,8 +100,8 @@ func (b *bench) unitsUntil(first int, goOn func(ran int) bool) (int, *unitLatenc
 		wait   sync.WaitGroup
 		failed = make(chan error, b.settings.clients)
 	)
-	for _, s := range []*samples{&b.prepare, &b.write, &b.commit, &b.stat, &b.remove} {
-		s.reset(b.settings.clients, b.units)
+	for _, s := range []*measure.Samples{&b.prepare, &b.write, &b.commit, &b.stat, &b.remove} {
+		s.Reset(b.settings.clients, b.units)
 	}
 	for worker := range b.settings.clients {
 		client := b.clients[worker%len(b.clients)]
@@ -123,6 +125,6 @@ func (b *bench) unitsUntil(first int, goOn func(ran int) bool) (int, *unitLatenc
 		return 0, nil, err
 	default:
 	}
-	latencies := &unitLatency{b.prepare.merge(), b.commit.merge(), b.stat.merge(), b.remove.merge()}
+	latencies := &unitLatency{b.prepare.Merge(), b.commit.Merge(), b.stat.Merge(), b.remove.Merge()}
 	return int(next.Load()) - b.settings.clients, latencies, nil
 }
