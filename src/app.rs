@@ -245,7 +245,7 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         upperdir_label: config.snapshotter.upperdir_label,
         sync_layers_on_commit: config.durability.sync_layers_on_commit,
         min_free: config.limits.min_free,
-        waiting_for_space: config.limits.max_concurrent_requests / 4,
+        waiting_for_space: config.limits.max_concurrent_requests.div_ceil(4),
         retention: Retention::new(config.retention.after_remove),
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,

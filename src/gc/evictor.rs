@@ -100,6 +100,7 @@ struct Rest {
     time: Duration,
     /// Whether anything was evicted: then looking again may help whoever needs space.
     helped: bool,
+    failed: bool,
 }
 
 struct Work<'p> {
@@ -113,10 +114,16 @@ impl Work<'_> {
         while self.wait(after) {
             let began = Instant::now();
             after = match self.look() {
-                Ok(evicted) => Rest { time: REST.max(began.elapsed().saturating_mul(9)), helped: evicted > 0 },
+                Ok(evicted) => {
+                    let time = REST.max(began.elapsed().saturating_mul(9));
+                    Rest { time, helped: evicted > 0, failed: false }
+                }
                 Err(err) => {
-                    tracing::warn!(error = %Chain(&err), "looking for what to evict failed; it is tried again");
-                    Rest { time: RETRY, helped: false }
+                    // Said once: it may go on for as long as the disk is full.
+                    if !after.failed {
+                        tracing::warn!(error = %Chain(&err), "looking for what to evict failed; it is tried again");
+                    }
+                    Rest { time: RETRY, failed: true, ..Rest::default() }
                 }
             };
         }

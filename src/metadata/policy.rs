@@ -9,7 +9,7 @@ use super::record::{Kind, Lease, Policy, Snapshot};
 use super::{Transaction, schema};
 use crate::store::Column;
 use crate::types::{Labels, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, label};
-use crate::{Error, Result};
+use crate::{Chain, Error, Result};
 
 /// A stretch is this part of the time that things are kept, within bounds.
 const STRETCHES: u64 = 16;
@@ -74,7 +74,14 @@ impl Transaction<'_> {
             return Ok(None);
         };
         let Some(wanted) = retention.lease(self.now) else { return Ok(None) };
-        let id = self.policy_lease(&namespace, &wanted)?;
+        let id = match self.policy_lease(&namespace, &wanted) {
+            // Damage, which must not keep containerd from removing snapshots; fsck reports it.
+            Err(err @ Error::Corrupt(_)) => {
+                tracing::error!(error = %Chain(&err), %namespace, "what is removed cannot be leased; see leasehold fsck");
+                return Ok(None);
+            }
+            result => result?,
+        };
         self.add_member(&namespace, &id, &member)?;
         Ok(Some((namespace, id)))
     }

@@ -50,6 +50,7 @@ impl Snapshotter {
         let mut ask = self.pressure.ask();
         while let Some(asked) = ask
             && Instant::now() < deadline
+            && self.pressure.is_attached()
         {
             let deleted = self.pressure.wait_for_look(asked, STEP) && self.reclaimer.wait(STEP);
             match self.check_free_space() {

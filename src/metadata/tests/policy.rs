@@ -226,3 +226,24 @@ fn whether_anything_is_leased_is_known_after_opening() {
     drop(metadata);
     assert!(!may_be(&open(&dir)));
 }
+
+#[test]
+fn a_damaged_lease_keeps_nothing_from_being_removed_or_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    chain(&metadata, &["base", "top"]);
+    remove_at(&metadata, "one/2/top", 5, Some(&hour()));
+    let id = LeaseId::parse("retention-19700101T000000Z").unwrap();
+    let mut txn = metadata.store.write().unwrap();
+    txn.put(Column::Leases, schema::leases::lease(&one(), &id), vec![0xff]);
+    txn.commit().unwrap();
+    // Another one takes its place.
+    let held_by = remove_at(&metadata, "one/2/base", 6, Some(&hour())).held_by.unwrap();
+    assert_eq!(held_by.as_str(), "retention-19700101T000000Z-2");
+    // And what it may hold is not taken for something that can go.
+    let evictable = evictable(&metadata, 7);
+    assert_eq!(evictable.iter().map(|snapshot| snapshot.name.1.as_str()).collect::<Vec<_>>(), ["base"]);
+    // In the next stretch there is another lease.
+    chain(&metadata, &["other"]);
+    assert!(remove_at(&metadata, "one/2/other", 225, Some(&hour())).by_policy);
+}
