@@ -167,6 +167,8 @@ impl Work<'_> {
     fn look(&self) -> Result<u64> {
         let pressure = self.pool.snapshotter().pressure();
         let look = pressure.begin();
+        // Once more, and only now: while a change was known already, a removal that made a lease told nobody.
+        self.pool.leases().changes().expiry();
         let evicted = self.make_room()?;
         let (more, stock, kept) = self.keep_below_maximum()?;
         look.end(!stock.is_empty(), kept);
