@@ -117,7 +117,8 @@ impl Content {
             hasher,
             hashed,
             write_back: WriteBack::from(found.len()),
-            synced: Some(ingest.synced).filter(|synced| *synced > 0),
+            // A power cut may have kept that the file became shorter, and lost the record of it.
+            synced: Some(ingest.synced.min(found.len())).filter(|synced| *synced > 0),
             checkpoint: ingest.synced.min(found.len()),
             started_at: ingest.started_at,
             updated_at: ingest.updated_at.max(written_at),

@@ -127,10 +127,13 @@ impl Check<'_> {
     fn repair_file(&self, digest: &Digest) -> Result<String> {
         let _turn = self.digests.take(digest);
         let Some(file) = self.metadata.blob_file(digest)? else { return Ok("removed meanwhile".into()) };
-        if self.files.find_blob(digest)?.is_none()
-            && (self.files.finish(file.id, digest)? || self.files.bring_back(file.id, digest)?)
-        {
-            return Ok("found under its number".into());
+        match self.files.find_blob(digest)? {
+            // A commit may have had its turn since it was found missing.
+            Some(found) if found.size == file.size => return Ok("put right meanwhile".into()),
+            None if self.files.finish(file.id, digest)? || self.files.bring_back(file.id, digest)? => {
+                return Ok("found under its number".into());
+            }
+            _ => {}
         }
         let mut txn = self.metadata.write(SystemTime::now())?;
         let scopes = self.drop_blobs(&mut txn, digest);

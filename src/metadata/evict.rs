@@ -76,9 +76,10 @@ impl Consistent<'_> {
     /// Calls `visit` with every layer that waits to be reclaimed, and what that gives back where it was counted.
     ///
     /// # Errors
-    /// Those of `visit`, and of the store.
+    /// Those of `visit`, and of the store. Of a record that cannot be read nothing was counted.
     pub fn each_trash_usage(&self, mut visit: impl FnMut(LayerId, Option<Usage>) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Trash, &[], |key, value| visit(schema::parse_layer(key)?, decode_trash(value)?))
+        self.txn
+            .scan(Column::Trash, &[], |key, value| visit(schema::parse_layer(key)?, decode_trash(value).ok().flatten()))
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::SystemTime;
 use super::damaged::DamagedRecord;
 use super::record::{Layer, Retained, Snapshot};
 use super::{Consistent, Metadata, Transaction, schema};
-use crate::Result;
 use crate::store::Column;
 use crate::types::{LayerId, LeaseId, MemberKind, Namespace, Scope, SnapshotKey};
+use crate::{Chain, Result};
 
 /// Where a retained snapshot is found: the namespace of its lease, and its name there.
 pub type RetainedName = (Namespace, String);
@@ -101,8 +101,13 @@ impl Transaction<'_> {
         let retained = Retained { snapshot, key: key.clone(), removed_at: self.now };
         self.txn.put(Column::Retained, name, retained.encode());
         // Last, so that a layer which both name stays.
-        match older.as_deref().map(Retained::decode).transpose()? {
-            Some(older) => self.release_all(&older),
+        match older.as_deref().map(Retained::decode) {
+            Some(Ok(older)) => self.release_all(&older),
+            Some(Err(err)) => {
+                // Damage, which must not keep containerd from removing snapshots; fsck finds the layers that it named.
+                tracing::error!(error = %Chain(&err), %namespace, "a retained snapshot cannot be read; see leasehold fsck");
+                Ok(Vec::new())
+            }
             None => Ok(Vec::new()),
         }
     }
