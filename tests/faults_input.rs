@@ -32,7 +32,7 @@ fn privileged_odd_keys_are_keys_and_never_paths() {
     }
     assert_eq!(site.layer_dirs().len(), odd.len());
     let outside: Vec<_> = std::fs::read_dir(site.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    let known = ["l", "lock", "lost+found", "meta", "staging", "trash"];
+    let known = ["blobs", "ingests", "l", "lock", "lost+found", "meta", "staging", "trash"];
     assert!(outside.iter().all(|name| known.iter().any(|known| name == known)), "{outside:?}");
     for key in odd {
         client.remove(&format!("{key} committed")).unwrap();
