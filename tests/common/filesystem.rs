@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -12,6 +14,9 @@ use tempfile::TempDir;
 
 use super::is_root;
 use super::tools::run;
+
+/// How long a file system may stay busy after those who used it ended.
+const UNMOUNT: Duration = Duration::from_secs(30);
 
 /// Runs a test that mounts, in a thread with a mount namespace of its own: whatever it mounts, and the loop devices
 /// below, end with the thread and its daemons, however they end.
@@ -138,7 +143,12 @@ impl FileSystem {
 
     /// Mounts again what is on the disk. Nobody may have a file open there any more.
     pub fn restore_power(&self) {
-        umount2(&self.path, MntFlags::empty()).unwrap();
+        // The kernel closes the last files of a killed process shortly after it is gone.
+        super::wait_for("the end of all open files", UNMOUNT, || match umount2(&self.path, MntFlags::empty()) {
+            Ok(()) => true,
+            Err(Errno::EBUSY) => false,
+            Err(err) => panic!("unmount {:?}: {err}", self.path),
+        });
         self.mount();
     }
 }
