@@ -1,7 +1,5 @@
 //! Delete and Abort.
 
-use std::sync::atomic::Ordering;
-
 use crate::types::{Digest, FileId, IngestRef, Scope};
 use crate::{Chain, Result, failpoint};
 
@@ -30,7 +28,7 @@ impl Content {
                 self.janitor.add(Chore::Settle(digest.clone()));
             }
             failpoint::hit("delete: moved to trash");
-            (self.reclaim)(id.in_trash());
+            self.neighbour.reclaim(id.in_trash());
         }
         drop(turn);
         Ok(())
@@ -58,7 +56,7 @@ impl Content {
         let id = txn.drop_ingest(name)?;
         // containerd aborts inside of its global transaction. An ingest that comes back in a power cut harms nobody.
         txn.commit_unsynced()?;
-        self.ingests.fetch_sub(1, Ordering::Relaxed);
+        self.uncount_ingest();
         Ok(id)
     }
 
@@ -68,6 +66,6 @@ impl Content {
             // The next start finds it.
             tracing::warn!(%id, error = %Chain(&err), "the file of an ingest cannot be moved to trash");
         }
-        (self.reclaim)(id.in_trash());
+        self.neighbour.reclaim(id.in_trash());
     }
 }
