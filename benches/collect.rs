@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use leasehold::content::{self, Content, Files};
 use leasehold::gc::{Collectible, Collector, Schedule};
 use leasehold::leases::Leases;
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
@@ -66,12 +67,16 @@ fn pool(resources: usize) -> Pool {
         cleanup_wait: Duration::ZERO,
     };
     // Before the records are made: recovery would miss their directories.
-    let (snapshotter, _) = Snapshotter::start(Arc::new(metadata), layout, dirs, settings).unwrap();
+    let (metadata, files) = (Arc::new(metadata), Arc::new(Files::open(&layout).unwrap()));
+    let blobs = content::recover(&metadata, &files).unwrap();
+    let (snapshotter, _) = Snapshotter::start(metadata.clone(), layout, dirs, settings).unwrap();
+    let settings = content::Settings { max_ingests: 0, min_free: 0 };
+    let content = Content::start(metadata, files, settings, blobs, Box::new(drop)).unwrap();
     let snapshotter = Arc::new(snapshotter);
     (0..resources / PER_IMAGE).for_each(|number| image(snapshotter.metadata(), number));
     snapshotter.metadata().sync().unwrap();
     let leases = Arc::new(Leases::new(snapshotter.metadata().clone(), Arc::default()));
-    let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases));
+    let collectible = Arc::new(Collectible::new(snapshotter.clone(), content, leases));
     Pool { snapshotter, collectible, _dir: dir }
 }
 

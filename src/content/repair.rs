@@ -91,6 +91,7 @@ impl Check<'_> {
                 txn.commit()?;
                 "set to that of the file".into()
             }
+            ProblemKind::DamagedRetainedBlob(digest) => self.drop_retained(digest, trash)?,
             ProblemKind::WrongBlobReferences { digest, recorded, counted } => {
                 return self.repair_references(digest, recorded, *counted, trash).map(Some);
             }
@@ -136,7 +137,7 @@ impl Check<'_> {
             _ => {}
         }
         let mut txn = self.metadata.write(SystemTime::now())?;
-        let scopes = self.drop_blobs(&mut txn, digest);
+        let scopes = self.drop_blobs(&mut txn, digest)?;
         txn.repair_blob_file(digest, None);
         txn.commit()?;
         failpoint::hit("repair: damaged blob dropped");
@@ -162,10 +163,24 @@ impl Check<'_> {
                 txn.repair_blob_file(digest, Some(&file));
                 "record made again".into()
             }
-            _ => format!("dropped {}", self.drop_blobs(&mut txn, digest)),
+            _ => format!("dropped {}", self.drop_blobs(&mut txn, digest)?),
         };
         txn.commit()?;
         Ok(Some(done))
+    }
+
+    /// Gives up a retained blob that nobody can use.
+    fn drop_retained(&self, digest: &Digest, trash: &mut Vec<LayerId>) -> Result<String> {
+        let _turn = self.digests.take(digest);
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        let unnamed = txn.drop_retained_blob(digest)?.flatten();
+        txn.commit()?;
+        failpoint::hit("repair: retained blob given up");
+        if let Some(id) = unnamed {
+            self.files.trash_blob(digest, id)?;
+            trash.push(id.in_trash());
+        }
+        Ok("given up".into())
     }
 
     fn repair_references(
@@ -195,7 +210,7 @@ impl Check<'_> {
     }
 
     /// Drops the records of a blob in all namespaces, and says which those are.
-    fn drop_blobs(&self, txn: &mut crate::metadata::Transaction<'_>, digest: &Digest) -> String {
+    fn drop_blobs(&self, txn: &mut crate::metadata::Transaction<'_>, digest: &Digest) -> Result<String> {
         let named = self.blobs.get(digest).map(Vec::as_slice).unwrap_or_default();
         let mut scopes = Vec::new();
         for (scope, _) in named {
@@ -205,6 +220,9 @@ impl Check<'_> {
                 Scope::Api(namespace) => format!("that of namespace {namespace}"),
             });
         }
-        scopes.join(", ")
+        if txn.forget_retained_blob(digest)? {
+            scopes.push("what a lease held".to_owned());
+        }
+        Ok(scopes.join(", "))
     }
 }

@@ -3,7 +3,7 @@
 //! A blob is of one scope, its file of all: a file goes when the last blob that names it goes. Whoever calls a
 //! transaction here that may make or end a file has that digest to itself until the file has followed.
 
-use super::record::{Blob, BlobFile};
+use super::record::{Blob, BlobFile, Usage};
 use super::{Consistent, LabelUpdate, Metadata, Transaction, schema};
 use crate::store::Column;
 use crate::types::{Digest, FileId, IngestRef, Labels, Scope};
@@ -132,8 +132,11 @@ impl Transaction<'_> {
         self.delete_ingest(&name);
         let (scope, key) = (name.scope(), schema::content::blob(name.scope(), &digest));
         let exists = self.txn.get(Column::Blobs, &key)?.is_some();
+        // Containerd has it again: one that was retained gives its reference to the new one.
+        let adopted = *scope == Scope::Plugin && self.forget_retained_blob(&digest)?;
         let known = self.blob_file(&digest)?;
-        let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists)).max(1);
+        let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists));
+        let references = references.saturating_sub(u32::from(adopted)).max(1);
         match known {
             // Also where there was a record, and its file was lost.
             _ if linked => self.put_blob_file(&digest, &BlobFile { size, references, id: file }),
@@ -219,13 +222,14 @@ impl Transaction<'_> {
     }
 
     /// Takes one reference off a file; returns it, in `trash`, when that was the last one.
-    fn release_file(&mut self, digest: &Digest) -> Result<Option<FileId>> {
+    pub(super) fn release_file(&mut self, digest: &Digest) -> Result<Option<FileId>> {
         let Some(file) = self.blob_file(digest)? else { return Ok(None) };
         if file.references > 1 {
             self.put_blob_file(digest, &BlobFile { references: file.references - 1, ..file });
             return Ok(None);
         }
         self.txn.delete(Column::Files, schema::content::file(digest));
+        self.freed.push((file.id.in_trash(), Usage { size: file.size, inodes: 1 }));
         self.trash(file.id.in_trash());
         Ok(Some(file.id))
     }

@@ -40,9 +40,13 @@ impl DamagedRecord {
         match self.column {
             Column::Snapshots | Column::Blobs | Column::Ingests => self.key.first() != Some(&PLUGIN),
             Column::Leases | Column::Members | Column::Leased | Column::Expiry | Column::Namespaces => true,
-            Column::Meta | Column::Children | Column::Layers | Column::Trash | Column::Retained | Column::Files => {
-                false
-            }
+            Column::Meta
+            | Column::Children
+            | Column::Layers
+            | Column::Trash
+            | Column::Retained
+            | Column::RetainedBlobs
+            | Column::Files => false,
         }
     }
 
