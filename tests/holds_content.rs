@@ -100,10 +100,7 @@ fn a_leased_blob_stays_until_its_lease_is_deleted() {
     assert_eq!(store.containerd.read_blob(&digest).unwrap(), data);
     store.expect_retained(&digest);
     let why = store.site.cli(&["why", &digest]).ok();
-    assert_eq!(
-        why.trim_end(),
-        format!("retained blob {digest}\n  lease keep in elsewhere: names it, and never ends")
-    );
+    assert_eq!(why.trim_end(), format!("retained blob {digest}\n  lease keep in elsewhere: names it, and never ends"));
     elsewhere.delete_lease_with("keep", true).unwrap();
     // Out of sight when a synchronous deletion answers.
     assert_eq!(store.site.blob_files(), Vec::<String>::new());

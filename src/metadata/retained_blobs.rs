@@ -77,8 +77,8 @@ impl Consistent<'_> {
         mut visit: impl FnMut(Result<(Digest, RetainedBlob), DamagedRecord>) -> Result<()>,
     ) -> Result<()> {
         self.txn.scan(Column::RetainedBlobs, &[], |key, value| {
-            let read = schema::content::parse_retained_blob(key)
-                .and_then(|digest| Ok((digest, RetainedBlob::decode(value)?)));
+            let read =
+                schema::content::parse_retained_blob(key).and_then(|digest| Ok((digest, RetainedBlob::decode(value)?)));
             visit(read.map_err(|err| DamagedRecord::new(Column::RetainedBlobs, key, value, &err)))
         })
     }
