@@ -58,7 +58,7 @@ impl Content {
     /// Changes labels and returns what the blob is now.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    /// [`Error::NotFound`], [`Error::Invalid`].
     pub fn update(&self, scope: &Scope, digest: Digest, update: LabelUpdate) -> Result<Info> {
         let mut txn = self.metadata.write(self.now())?;
         let blob = txn.update_blob(scope, &digest, update)?;
