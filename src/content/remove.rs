@@ -1,7 +1,5 @@
 //! Delete and Abort.
 
-use std::sync::atomic::Ordering;
-
 use crate::metadata::DeletedBlob;
 use crate::types::{Digest, FileId, IngestRef, Scope};
 use crate::{Chain, Result, failpoint};
@@ -45,7 +43,7 @@ impl Content {
             self.janitor.add(Chore::Settle(digest.clone()));
         }
         failpoint::hit("delete: moved to trash");
-        (self.reclaim)(id.in_trash());
+        self.neighbour.reclaim(id.in_trash());
     }
 
     /// Gives an ingest up. Whoever writes to it learns that with the next message.
@@ -70,7 +68,7 @@ impl Content {
         let id = txn.drop_ingest(name)?;
         // containerd aborts inside of its global transaction. An ingest that comes back in a power cut harms nobody.
         txn.commit_unsynced()?;
-        self.ingests.fetch_sub(1, Ordering::Relaxed);
+        self.uncount_ingest();
         Ok(id)
     }
 
@@ -80,6 +78,6 @@ impl Content {
             // The next start finds it.
             tracing::warn!(%id, error = %Chain(&err), "the file of an ingest cannot be moved to trash");
         }
-        (self.reclaim)(id.in_trash());
+        self.neighbour.reclaim(id.in_trash());
     }
 }
