@@ -115,7 +115,7 @@ impl App {
         let neighbour = Box::new(Neighbour(snapshotter.clone()));
         let content = Content::start(metadata.clone(), Arc::new(files), content_settings(&config), blobs, neighbour)?;
         let leases = Arc::new(Leases::new(metadata, Arc::default()));
-        let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone()));
+        let collectible = Arc::new(Collectible::new(snapshotter.clone(), content.clone(), leases.clone()));
         Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
 

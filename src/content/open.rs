@@ -34,9 +34,9 @@ impl Content {
         Ok(writer)
     }
 
-    /// Fails when there is such a blob.
+    /// Fails when there is such a blob, or was one that is retained: then it is one again.
     pub(super) fn require_unknown(&self, name: &IngestRef, digest: &Digest) -> Result<()> {
-        match self.metadata.blob(name.scope(), digest) {
+        match self.info(name.scope(), digest.clone()) {
             Err(Error::NotFound(_)) => Ok(()),
             Ok(_) => Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned()))),
             Err(err) => Err(err),
