@@ -14,7 +14,7 @@ use super::resource::{Name, Resource, ResourceType, Types};
 use super::retainers::above;
 use super::why::Chain;
 use crate::metadata::{Consistent, Policy, RetainedName};
-use crate::types::{LayerId, LeaseId, Namespace, Scope, SnapshotKey};
+use crate::types::{LayerId, LeaseId, Namespace, Scope, SnapshotKey, rfc3339_seconds};
 use crate::{Error, Result};
 
 /// One thing that a question means, and what keeps it.
@@ -153,7 +153,7 @@ impl Collectible {
             None => "",
         };
         let reason = match lease.and_then(|lease| lease.expires_at) {
-            Some(end) => format!("names it, and ends at {}{earlier}", humantime::format_rfc3339_seconds(end)),
+            Some(end) => format!("names it, and ends at {}{earlier}", rfc3339_seconds(end)),
             None => "names it, and never ends".to_owned(),
         };
         Reason { kind: "lease".to_owned(), namespace: namespace.to_string(), name: id.to_string(), reason }
