@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use leasehold::content::{self, Content, Files, Outside, RecoveryReport};
 use leasehold::gc::{Collectible, Collector, Schedule};
 use leasehold::leases::Leases;
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
@@ -65,13 +66,18 @@ fn pool(resources: usize) -> Pool {
         reclaim_per_second: 0,
         cleanup_wait: Duration::ZERO,
     };
+    let files = Arc::new(Files::open(&layout).unwrap());
     // Before the records are made: recovery would miss their directories.
     let (snapshotter, _) = Snapshotter::start(Arc::new(metadata), layout, dirs, settings).unwrap();
     let snapshotter = Arc::new(snapshotter);
     (0..resources / PER_IMAGE).for_each(|number| image(snapshotter.metadata(), number));
     snapshotter.metadata().sync().unwrap();
     let leases = Arc::new(Leases::new(snapshotter.metadata().clone(), Arc::default()));
-    let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases));
+    let of_content = content::Settings { max_ingests: 1, min_free: 0 };
+    let outside = Outside { reclaim: Box::new(|_| {}), expired: Box::new(|| {}) };
+    let (metadata, report) = (snapshotter.metadata().clone(), RecoveryReport::default());
+    let content = Content::start(metadata, files, of_content, report, outside).unwrap();
+    let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases, content));
     Pool { snapshotter, collectible, _dir: dir }
 }
 

@@ -112,10 +112,14 @@ impl App {
         allocator::return_free();
         let snapshotter = Arc::new(snapshotter);
         let reclaim = snapshotter.clone();
-        let reclaim = Box::new(move |number| reclaim.reclaim_file(number));
-        let content = Content::start(metadata.clone(), Arc::new(files), content_settings(&config), blobs, reclaim)?;
-        let leases = Arc::new(Leases::new(metadata, Arc::default()));
-        let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone()));
+        let leases = Arc::new(Leases::new(metadata.clone(), Arc::default()));
+        let changes = leases.changes().clone();
+        let outside = content::Outside {
+            reclaim: Box::new(move |number| reclaim.reclaim_file(number)),
+            expired: Box::new(move || changes.dirty()),
+        };
+        let content = Content::start(metadata, Arc::new(files), content_settings(&config), blobs, outside)?;
+        let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone(), content.clone()));
         Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
 

@@ -39,7 +39,7 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when it is not what it was said to be; [`Error::AlreadyExists`] when the blob is there, and
-    /// the ingest is gone then; [`Error::NotFound`] when it was given up.
+    /// the ingest is gone then; [`Error::NotFound`] when it was given up, and for the lease of the request.
     pub(super) fn commit(&self, mut writer: Writer, commit: Commit) -> Result<Reply> {
         let result = self.try_commit(&mut writer, commit);
         if result.is_err() {
@@ -65,6 +65,7 @@ impl Content {
             size,
             labels: commit.labels,
             linked: linked.own,
+            lease: writer.lease.clone(),
         };
         let stored = self.record(request, &linked)?;
         failpoint::hit("commit: record written");
@@ -153,7 +154,7 @@ impl Content {
         }
         failpoint::hit("commit: cleared");
         if let Some(displaced) = linked.displaced {
-            (self.reclaim)(displaced.in_trash());
+            (self.outside.reclaim)(displaced.in_trash());
         }
     }
 }

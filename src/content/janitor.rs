@@ -146,7 +146,7 @@ impl Content {
         failpoint::hit("settle: recorded");
         self.files.trash_blob(digest, id)?;
         failpoint::hit("settle: moved to trash");
-        (self.reclaim)(id.in_trash());
+        (self.outside.reclaim)(id.in_trash());
         Ok(())
     }
 }

@@ -24,6 +24,7 @@ mod recover;
 mod remove;
 mod repair;
 mod session;
+mod sweep;
 mod turns;
 mod write_back;
 mod writer;
@@ -59,15 +60,20 @@ pub struct Settings {
     pub min_free: u64,
 }
 
-/// Has a file deleted that is in trash, some time soon.
-pub type Reclaim = Box<dyn Fn(LayerId) + Send + Sync>;
+/// Whom the content store tells what others are to do.
+pub struct Outside {
+    /// Has a file deleted that is in trash, some time soon.
+    pub reclaim: Box<dyn Fn(LayerId) + Send + Sync>,
+    /// Has the collector look for uploads that nothing holds: some of the API socket have expired.
+    pub expired: Box<dyn Fn() + Send + Sync>,
+}
 
 /// The blobs and ingests of one pool.
 pub struct Content {
     metadata: Arc<Metadata>,
     files: Arc<Files>,
     settings: Settings,
-    reclaim: Reclaim,
+    outside: Outside,
     writers: Arc<Writers>,
     digests: Arc<Turns<Digest>>,
     /// Ingests between the making of their file and the commit of their record.
@@ -89,13 +95,13 @@ impl Content {
         files: Arc<Files>,
         settings: Settings,
         report: RecoveryReport,
-        reclaim: Reclaim,
+        outside: Outside,
     ) -> Result<Arc<Content>> {
         let content = Arc::new(Content {
             metadata,
             files,
             settings,
-            reclaim,
+            outside,
             writers: Arc::default(),
             digests: Arc::default(),
             being_made: Arc::default(),

@@ -23,7 +23,7 @@ impl Content {
         let (check, mut report) = Check::run(&self.metadata, &self.files, &self.digests, &self.being_made)?;
         if repair {
             for number in check.repair_all(&mut report) {
-                (self.reclaim)(number);
+                (self.outside.reclaim)(number);
             }
         }
         Ok(report)

@@ -49,8 +49,9 @@ impl Pool {
         let reclaimed: Arc<Mutex<Vec<LayerId>>> = Arc::default();
         let list = reclaimed.clone();
         let reclaim = Box::new(move |number| list.lock().unwrap().push(number));
+        let outside = Outside { reclaim, expired: Box::new(|| {}) };
         let settings = Settings { max_ingests: 10, min_free: 0 };
-        let content = Content::start(metadata.clone(), Arc::new(files), settings, report, reclaim).unwrap();
+        let content = Content::start(metadata.clone(), Arc::new(files), settings, report, outside).unwrap();
         Opened { metadata, content, reclaimed }
     }
 
@@ -68,7 +69,7 @@ impl Pool {
 
 impl Opened {
     fn write(&self, name: &IngestRef, data: &'static [u8]) {
-        let session = self.content.open_session(name.clone(), &message(Action::Stat, 0, b"")).unwrap();
+        let session = self.content.open_session(name.clone(), None, &message(Action::Stat, 0, b"")).unwrap();
         let Step { reply, session } = self.content.handle(session, message(Action::Stat, 0, b"")).unwrap();
         let message = message(Action::Write, reply.offset as i64, data);
         let step = self.content.handle(session.unwrap(), message).unwrap();
@@ -76,7 +77,7 @@ impl Opened {
     }
 
     fn commit(&self, name: &IngestRef, offset: i64) -> Result<Digest> {
-        let session = self.content.open_session(name.clone(), &message(Action::Stat, 0, b""))?;
+        let session = self.content.open_session(name.clone(), None, &message(Action::Stat, 0, b""))?;
         let step = self.content.handle(session, message(Action::Commit, offset, b""))?;
         assert!(step.session.is_none(), "a commit ends the session");
         Ok(step.reply.digest)
@@ -123,7 +124,7 @@ fn an_ingest_is_given_up_a_day_after_it_was_last_written_to() {
     let opened = pool.open();
     opened.write(&ingest("old"), b"foo");
     opened.write(&ingest("in use"), b"foo");
-    let using = opened.content.open_session(ingest("in use"), &message(Action::Stat, 0, b"")).unwrap();
+    let using = opened.content.open_session(ingest("in use"), None, &message(Action::Stat, 0, b"")).unwrap();
     let now = SystemTime::now();
     assert_eq!(opened.content.expire(now + DAY - Duration::from_secs(60)).unwrap(), 0);
     assert_eq!(opened.content.ingests_open(), 2);
@@ -175,6 +176,7 @@ fn prepared(opened: &Opened, name: &str, data: &'static [u8]) -> CommitIngest {
         size: data.len() as u64,
         labels: Labels::default(),
         linked: true,
+        lease: None,
     }
 }
 
@@ -285,7 +287,7 @@ fn an_ingest_without_its_file_is_begun_again() {
         hash: None,
     };
     let mut txn = opened.metadata.write(now).unwrap();
-    txn.create_ingest(&ingest("lost"), &lost).unwrap();
+    txn.create_ingest(&ingest("lost"), &lost, None).unwrap();
     txn.commit().unwrap();
     opened.stop();
     let opened = pool.open();

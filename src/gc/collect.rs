@@ -3,11 +3,10 @@
 use std::cell::Cell;
 use std::time::SystemTime;
 
-use super::trace::{self, Statistics};
+use super::pool::Collectible;
+use super::trace::{self, Removed, Statistics};
 use crate::Result;
-use crate::leases::Leases;
 use crate::metadata::RetainedName;
-use crate::snapshotter::Snapshotter;
 
 /// How many ended leases are deleted between two looks at whether to stop.
 const LEASES_AT_ONCE: usize = 64;
@@ -21,6 +20,10 @@ pub struct Collected {
     pub retained: Vec<RetainedName>,
     /// Snapshots of the API socket that nothing holds.
     pub api_snapshots: usize,
+    /// Blobs of the API socket that nothing holds.
+    pub blobs: usize,
+    /// Uploads on the API socket that nothing holds.
+    pub ingests: usize,
     /// How much there was, and how long it took.
     pub statistics: Statistics,
 }
@@ -33,7 +36,7 @@ impl Collected {
 
     /// Whether nothing was removed.
     pub fn is_empty(&self) -> bool {
-        self.leases == 0 && self.snapshots() == 0
+        self.leases == 0 && self.snapshots() == 0 && self.blobs == 0 && self.ingests == 0
     }
 }
 
@@ -42,12 +45,8 @@ impl Collected {
 ///
 /// # Errors
 /// Those of the store; what was removed before stays so.
-pub(super) fn collect(
-    snapshotter: &Snapshotter,
-    leases: &Leases,
-    now: SystemTime,
-    expected: &Cell<usize>,
-) -> Result<Collected> {
+pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize>) -> Result<Collected> {
+    let leases = pool.leases();
     let mut collected = Collected::default();
     let go_on = || leases.changes().is_attached();
     while go_on() {
@@ -57,9 +56,10 @@ pub(super) fn collect(
             break;
         }
     }
-    collected.retained = snapshotter.give_up_unheld(go_on)?;
+    collected.retained = pool.snapshotter().give_up_unheld(go_on)?;
     if go_on() {
-        (collected.api_snapshots, collected.statistics) = trace::collect(snapshotter, now, expected, go_on)?;
+        let (Removed { snapshots, blobs, ingests }, statistics) = trace::collect(pool, now, expected, go_on)?;
+        collected = Collected { api_snapshots: snapshots, blobs, ingests, statistics, ..collected };
     }
     Ok(collected)
 }

@@ -45,6 +45,7 @@ mod resource;
 mod retainers;
 mod schedule;
 mod stock;
+mod sweepable;
 mod trace;
 mod why;
 

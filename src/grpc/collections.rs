@@ -38,6 +38,8 @@ impl Collections for CollectionsService {
                 leases: collected.leases as u64,
                 retained: collected.retained.len() as u64,
                 snapshots: collected.api_snapshots as u64,
+                blobs: collected.blobs as u64,
+                ingests: collected.ingests as u64,
                 ..statistics(&collected.statistics)
             })
         });
@@ -73,6 +75,8 @@ fn planned(plan: Plan) -> api::CollectResponse {
         GarbageKind::Lease => "lease",
         GarbageKind::Retained => "retained",
         GarbageKind::Snapshot => "snapshot",
+        GarbageKind::Blob => "content",
+        GarbageKind::Ingest => "ingest",
     };
     let garbage = plan.garbage.into_iter().map(|one| api::Garbage {
         kind: kind(one.kind).to_owned(),
@@ -84,6 +88,8 @@ fn planned(plan: Plan) -> api::CollectResponse {
         leases: plan.leases as u64,
         retained: plan.retained as u64,
         snapshots: plan.snapshots as u64,
+        blobs: plan.blobs as u64,
+        ingests: plan.ingests as u64,
         garbage: garbage.collect(),
         ..statistics(&plan.statistics)
     }

@@ -42,6 +42,7 @@ mod blobs;
 mod check;
 mod collectible;
 mod commit;
+mod content_leases;
 mod create;
 mod damaged;
 mod evict;
@@ -60,6 +61,7 @@ mod remove;
 mod retained;
 mod schema;
 mod sweep;
+mod sweep_content;
 mod trash;
 mod update;
 
@@ -70,7 +72,7 @@ use std::time::SystemTime;
 use allocate::Numbers;
 pub use blobs::{BlobPage, CommitIngest, Stored};
 pub use check::{LeaseCheck, LeaseFault};
-pub use collectible::{ApiSnapshot, NamedResource, StartAt};
+pub use collectible::{ApiBlob, ApiIngest, ApiObject, ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 pub use create::CreateSnapshot;
 pub use damaged::DamagedRecord;
@@ -83,11 +85,13 @@ pub use migrate::SCHEMA_VERSION;
 pub use policy::Retention;
 pub use read::{Consistent, Page, Totals};
 pub use record::{
-    Blob, BlobFile, Borrowed, HashState, Ingest, Kind, LabelPairs, Layer, Lease, Policy, Retained, Snapshot, Usage,
+    Blob, BlobFile, Borrowed, BorrowedBlob, BorrowedIngest, HashState, Ingest, Kind, LabelPairs, Layer, Lease, Policy,
+    Retained, Snapshot, Usage,
 };
 pub use remove::Removed;
 pub use retained::RetainedName;
 pub use sweep::{Swept, Unheld};
+pub use sweep_content::{SweptBlob, UnheldBlob, UnheldIngest};
 pub use update::LabelUpdate;
 
 use crate::Result;
