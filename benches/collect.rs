@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use leasehold::content::{self, Content, Files, Outside, RecoveryReport};
+use leasehold::content::{self, Content, Files, Neighbour, RecoveryReport};
 use leasehold::gc::{Collectible, Collector, Schedule};
 use leasehold::leases::Leases;
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
 use leasehold::overlay::{LayerDirs, Layout, MountOptions};
 use leasehold::snapshotter::{Settings, Snapshotter};
 use leasehold::store::Durability;
-use leasehold::types::{Labels, LeaseId, Namespace, Scope, SnapshotKey, SnapshotLease, label};
+use leasehold::types::{Labels, LayerId, LeaseId, Namespace, Scope, SnapshotKey, SnapshotLease, label};
 
 const CHAIN: usize = 18;
 /// Chain, container and lease.
@@ -73,12 +73,28 @@ fn pool(resources: usize) -> Pool {
     (0..resources / PER_IMAGE).for_each(|number| image(snapshotter.metadata(), number));
     snapshotter.metadata().sync().unwrap();
     let leases = Arc::new(Leases::new(snapshotter.metadata().clone(), Arc::default()));
-    let of_content = content::Settings { max_ingests: 1, min_free: 0 };
-    let outside = Outside { reclaim: Box::new(|_| {}), expired: Box::new(|| {}) };
+    let of_content = content::Settings { max_ingests: 1 };
     let (metadata, report) = (snapshotter.metadata().clone(), RecoveryReport::default());
-    let content = Content::start(metadata, files, of_content, report, outside).unwrap();
+    let content = Content::start(metadata, files, of_content, report, Box::new(Nobody)).unwrap();
     let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases, content));
     Pool { snapshotter, collectible, _dir: dir }
+}
+
+/// There are no blobs.
+struct Nobody;
+
+impl Neighbour for Nobody {
+    fn reclaim(&self, _number: LayerId) {}
+
+    fn expect_space(&self) -> leasehold::Result<()> {
+        Ok(())
+    }
+
+    fn require_space(&self) -> leasehold::Result<()> {
+        Ok(())
+    }
+
+    fn look_for_expired(&self) {}
 }
 
 /// Makes the records of one image, in two transactions: a commit changes what was prepared before.

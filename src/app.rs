@@ -20,13 +20,14 @@ use crate::config::Config;
 use crate::content::{self, Content, Files};
 use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
 use crate::grpc::{Listener, Servers};
-use crate::leases::Leases;
+use crate::leases::{Changes, Leases};
 use crate::metadata::{Metadata, Retention};
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
 use crate::pool::PoolLock;
 use crate::snapshotter::{Settings, Snapshotter};
 use crate::store::Durability;
 use crate::telemetry;
+use crate::types::LayerId;
 use crate::{Chain, Error, Result};
 
 /// A daemon that is ready to serve.
@@ -111,14 +112,9 @@ impl App {
         report.log();
         allocator::return_free();
         let snapshotter = Arc::new(snapshotter);
-        let reclaim = snapshotter.clone();
         let leases = Arc::new(Leases::new(metadata.clone(), Arc::default()));
-        let changes = leases.changes().clone();
-        let outside = content::Outside {
-            reclaim: Box::new(move |number| reclaim.reclaim_file(number)),
-            expired: Box::new(move || changes.dirty()),
-        };
-        let content = Content::start(metadata, Arc::new(files), content_settings(&config), blobs, outside)?;
+        let neighbour = Box::new(Neighbour { snapshotter: snapshotter.clone(), changes: leases.changes().clone() });
+        let content = Content::start(metadata, Arc::new(files), content_settings(&config), blobs, neighbour)?;
         let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone(), content.clone()));
         Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
@@ -220,6 +216,30 @@ fn edge_threads() -> usize {
     (cores / 2).clamp(1, 4)
 }
 
+/// The snapshotter and the collector, for the content store.
+struct Neighbour {
+    snapshotter: Arc<Snapshotter>,
+    changes: Arc<Changes>,
+}
+
+impl content::Neighbour for Neighbour {
+    fn reclaim(&self, number: LayerId) {
+        self.snapshotter.reclaim_file(number);
+    }
+
+    fn expect_space(&self) -> Result<()> {
+        self.snapshotter.expect_free_space()
+    }
+
+    fn require_space(&self) -> Result<()> {
+        self.snapshotter.require_free_space()
+    }
+
+    fn look_for_expired(&self) {
+        self.changes.dirty();
+    }
+}
+
 /// Waits for the servers to end; after the stop, for the grace period at most.
 async fn drain(
     mut serving: tokio::task::JoinHandle<Result<()>>,
@@ -249,7 +269,7 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         upperdir_label: config.snapshotter.upperdir_label,
         sync_layers_on_commit: config.durability.sync_layers_on_commit,
         min_free: config.limits.min_free,
-        waiting_for_space: config.limits.max_concurrent_requests.div_ceil(4),
+        waiting_for_space: config.limits.max_concurrent_requests.div_ceil(8),
         retention: Retention::new(config.retention.after_remove),
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,
@@ -262,7 +282,7 @@ fn eviction_limits(config: &Config) -> EvictionLimits {
 }
 
 fn content_settings(config: &Config) -> content::Settings {
-    content::Settings { max_ingests: config.content.max_ingests, min_free: config.limits.min_free }
+    content::Settings { max_ingests: config.content.max_ingests }
 }
 
 fn schedule(config: &Config) -> Schedule {

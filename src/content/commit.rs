@@ -5,8 +5,6 @@
 //! crash after it leaves two names of one file, or, in a power cut, the first one only. The record has the number by
 //! which start-up finds it then.
 
-use std::sync::atomic::Ordering;
-
 use crate::metadata::{CommitIngest, Stored};
 use crate::types::{Digest, FileId, Labels};
 use crate::{Chain, Error, Resource, Result, failpoint};
@@ -57,7 +55,8 @@ impl Content {
         let size = writer.offset;
         let total = commit.total;
         let turn = self.digests.take(&digest);
-        let linked = self.link(writer, &digest)?;
+        // An upload that is given up at this moment has no file any more.
+        let linked = self.link(writer, &digest).map_err(|err| writer.entered.require_wanted().err().unwrap_or(err))?;
         let request = CommitIngest {
             name: writer.entered.name().clone(),
             file: writer.id,
@@ -69,7 +68,7 @@ impl Content {
         };
         let stored = self.record(request, &linked)?;
         failpoint::hit("commit: record written");
-        self.ingests.fetch_sub(1, Ordering::Relaxed);
+        self.uncount_ingest();
         self.clear(writer.id, &linked);
         drop(turn);
         if stored == Stored::Exists {
@@ -154,7 +153,7 @@ impl Content {
         }
         failpoint::hit("commit: cleared");
         if let Some(displaced) = linked.displaced {
-            (self.outside.reclaim)(displaced.in_trash());
+            self.neighbour.reclaim(displaced.in_trash());
         }
     }
 }

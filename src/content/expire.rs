@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::types::{IngestRef, Scope};
+use crate::types::{FileId, IngestRef, Scope};
 use crate::{Chain, Error, Result};
 
 use super::Content;
@@ -37,7 +37,7 @@ impl Content {
             })
         })?;
         if of_clients {
-            (self.outside.expired)();
+            self.neighbour.look_for_expired();
         }
         let mut given_up = 0;
         for (name, id) in expired {
@@ -46,13 +46,20 @@ impl Content {
             if written_at.is_some_and(|at| expiry(at) >= now) {
                 continue;
             }
-            given_up += usize::from(self.expire_one(&name)?);
+            given_up += usize::from(self.expire_one(&name, id, now)?);
         }
+        // What failed on its way may have been counted wrongly.
+        self.count_ingests_again()?;
         Ok(given_up)
     }
 
-    fn expire_one(&self, name: &IngestRef) -> Result<bool> {
+    fn expire_one(&self, name: &IngestRef, id: FileId, now: SystemTime) -> Result<bool> {
         let Ok(_entered) = self.writers.enter(name) else { return Ok(false) };
+        // Until the ref was ours, it may have become another upload's, or somebody went on with it.
+        let same = self.metadata.ingest(name).is_ok_and(|ingest| ingest.id == id && ingest.is_expired(now));
+        if !same {
+            return Ok(false);
+        }
         match self.abort(name) {
             Ok(()) => {
                 tracing::info!(name = name.as_str(), "an upload that nobody went on with is given up");

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::metadata::{Blob, BlobFile, Ingest, Metadata};
+use crate::metadata::{Blob, BlobFile, DamagedRecord, Ingest, Metadata};
 use crate::types::{Digest, FileId, IngestRef, Scope};
 
 use super::files::Files;
@@ -65,7 +65,9 @@ pub enum ProblemKind {
     /// An ingest without its file.
     MissingIngest(IngestRef, FileId),
     /// A record that cannot be decoded.
-    UnreadableRecord(String),
+    UnreadableRecord(DamagedRecord),
+    /// The record of a file that cannot be read.
+    UnreadableFile(Digest, DamagedRecord),
 }
 
 impl ProblemKind {
@@ -82,7 +84,7 @@ impl ProblemKind {
             ProblemKind::SizesDiffer(..) => "sizes-differ",
             ProblemKind::WrongBlobReferences { .. } => "wrong-blob-references",
             ProblemKind::MissingIngest(..) => "missing-ingest",
-            ProblemKind::UnreadableRecord(_) => "unreadable-record",
+            ProblemKind::UnreadableRecord(_) | ProblemKind::UnreadableFile(..) => "unreadable-record",
         }
     }
 }
@@ -108,7 +110,7 @@ impl fmt::Display for ProblemKind {
             ProblemKind::MissingIngest(name, id) => {
                 write!(f, "the file ingests/{id} of upload {:?} is missing", name.as_str())
             }
-            ProblemKind::UnreadableRecord(text) => f.write_str(text),
+            ProblemKind::UnreadableRecord(record) | ProblemKind::UnreadableFile(_, record) => write!(f, "{record}"),
         }
     }
 }
@@ -184,16 +186,16 @@ impl<'a> Check<'a> {
             records.each_blob(|entry| {
                 match entry {
                     Ok((scope, digest, blob)) => blobs.entry(digest).or_default().push((scope, blob)),
-                    Err(err) => found.push(ProblemKind::UnreadableRecord(err.to_string())),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
                 }
                 Ok(())
             })?;
             records.each_blob_file(|digest, file| {
                 match file {
                     Ok(file) => drop(recorded.insert(digest, file)),
-                    Err(err) => {
-                        found.push(ProblemKind::UnreadableRecord(format!("file of blob {digest}: {err}")));
-                        unreadable.insert(digest);
+                    Err(damaged) => {
+                        unreadable.insert(digest.clone());
+                        found.push(ProblemKind::UnreadableFile(digest, damaged));
                     }
                 }
                 Ok(())
@@ -201,7 +203,7 @@ impl<'a> Check<'a> {
             records.each_ingest(|entry| {
                 match entry {
                     Ok(entry) => ingests.push(entry),
-                    Err(err) => found.push(ProblemKind::UnreadableRecord(err.to_string())),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
                 }
                 Ok(())
             })?;
@@ -236,7 +238,9 @@ impl<'a> Check<'a> {
     }
 
     fn compare_files(&mut self, on_disk: &[Digest], uploads: &[FileId]) -> Result<()> {
-        let has_record = |digest: &&Digest| self.recorded.contains_key(digest) || self.unreadable.contains(digest);
+        let has_record = |digest: &&Digest| {
+            self.recorded.contains_key(digest) || self.unreadable.contains(digest) || self.blobs.contains_key(digest)
+        };
         let orphans = on_disk.iter().filter(|digest| !has_record(digest));
         self.found.extend(orphans.cloned().map(ProblemKind::OrphanBlob));
         for (digest, file) in &self.recorded {
@@ -283,7 +287,7 @@ impl<'a> Check<'a> {
             }
             ProblemKind::SecondName(digest, id) => {
                 let _turn = self.digests.take(digest);
-                self.files.find_ingest(*id)?.is_some()
+                self.is_second_name(digest, *id)?
             }
             ProblemKind::OrphanIngest(id) => {
                 // Whoever made it has committed its record by now.
@@ -301,8 +305,16 @@ impl<'a> Check<'a> {
             | ProblemKind::BlobWithoutFile(..)
             | ProblemKind::SizesDiffer(..)
             | ProblemKind::WrongBlobReferences { .. }
-            | ProblemKind::UnreadableRecord(_) => true,
+            | ProblemKind::UnreadableRecord(_)
+            | ProblemKind::UnreadableFile(..) => true,
         })
+    }
+
+    /// Whether a blob's file has the name of that ingest as well, and not only that one. The caller has the digest.
+    pub(super) fn is_second_name(&self, digest: &Digest, id: FileId) -> Result<bool> {
+        let (recorded, first) = (self.metadata.blob_file(digest)?, self.files.find_blob(digest)?);
+        let whole = matches!((recorded, first), (Some(file), Some(first)) if file.id == id && file.size == first.size);
+        Ok(whole && self.files.find_ingest(id)?.is_some())
     }
 
     /// Whether an ingest or a blob has the file of that number now.

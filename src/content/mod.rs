@@ -56,16 +56,28 @@ use writers::Writers;
 pub struct Settings {
     /// How many ingests there may be at a time.
     pub max_ingests: usize,
-    /// Nothing is written below this many free bytes.
-    pub min_free: u64,
 }
 
-/// Whom the content store tells what others are to do.
-pub struct Outside {
+/// What others do for the content store: the pool's other store, because they share trash and space, and the collector.
+pub trait Neighbour: Send + Sync {
     /// Has a file deleted that is in trash, some time soon.
-    pub reclaim: Box<dyn Fn(LayerId) + Send + Sync>,
-    /// Has the collector look for uploads that nothing holds: some of the API socket have expired.
-    pub expired: Box<dyn Fn() + Send + Sync>,
+    fn reclaim(&self, number: LayerId);
+
+    /// Fails where too little is free for something new, and nothing can be evicted for it. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace) and [`Error::Fs`](crate::Error::Fs).
+    fn expect_space(&self) -> Result<()>;
+
+    /// Fails where too little is free for something new: removing blobs has to be possible. May wait a bounded time for
+    /// what is evicted to make room.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace) and [`Error::Fs`](crate::Error::Fs).
+    fn require_space(&self) -> Result<()>;
+
+    /// Has the collector look for ingests that nothing holds, some time soon: some of the API socket have expired.
+    fn look_for_expired(&self);
 }
 
 /// The blobs and ingests of one pool.
@@ -73,7 +85,7 @@ pub struct Content {
     metadata: Arc<Metadata>,
     files: Arc<Files>,
     settings: Settings,
-    outside: Outside,
+    neighbour: Box<dyn Neighbour>,
     writers: Arc<Writers>,
     digests: Arc<Turns<Digest>>,
     /// Ingests between the making of their file and the commit of their record.
@@ -95,13 +107,13 @@ impl Content {
         files: Arc<Files>,
         settings: Settings,
         report: RecoveryReport,
-        outside: Outside,
+        neighbour: Box<dyn Neighbour>,
     ) -> Result<Arc<Content>> {
         let content = Arc::new(Content {
             metadata,
             files,
             settings,
-            outside,
+            neighbour,
             writers: Arc::default(),
             digests: Arc::default(),
             being_made: Arc::default(),

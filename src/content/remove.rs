@@ -1,7 +1,5 @@
 //! Delete and Abort.
 
-use std::sync::atomic::Ordering;
-
 use crate::types::{Digest, FileId, IngestRef, LeaseId, Scope};
 use crate::{Chain, Result, failpoint};
 
@@ -39,7 +37,7 @@ impl Content {
                 self.janitor.add(Chore::Settle(digest.clone()));
             }
             failpoint::hit("delete: moved to trash");
-            (self.outside.reclaim)(id.in_trash());
+            self.neighbour.reclaim(id.in_trash());
         }
         drop(turn);
         Ok(())
@@ -76,7 +74,7 @@ impl Content {
         txn.unlease_ingest(name, lease)?;
         // containerd aborts inside of its global transaction. An ingest that comes back in a power cut harms nobody.
         txn.commit_unsynced()?;
-        self.ingests.fetch_sub(1, Ordering::Relaxed);
+        self.uncount_ingest();
         Ok(id)
     }
 
@@ -86,6 +84,6 @@ impl Content {
             // The next start finds it.
             tracing::warn!(%id, error = %Chain(&err), "the file of an ingest cannot be moved to trash");
         }
-        (self.outside.reclaim)(id.in_trash());
+        self.neighbour.reclaim(id.in_trash());
     }
 }

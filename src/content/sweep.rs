@@ -1,7 +1,6 @@
 //! Removing what the collector found to be held by nothing.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::metadata::{SweptBlob, Transaction, UnheldBlob, UnheldIngest};
@@ -57,7 +56,7 @@ impl Content {
                 failpoint::hit("sweep: blob moved to trash");
             }
             drop(turns);
-            unnamed.into_iter().for_each(|(_, id)| (self.outside.reclaim)(id.in_trash()));
+            unnamed.into_iter().for_each(|(_, id)| self.neighbour.reclaim(id.in_trash()));
         }
         Ok(removed)
     }
@@ -131,7 +130,7 @@ impl Content {
             // As when it is aborted: one that comes back in a power cut harms nobody.
             txn.commit_unsynced()?;
             failpoint::hit("sweep: record of an ingest written");
-            self.ingests.fetch_sub(1, Ordering::Relaxed);
+            self.uncount_ingest();
             self.discard_ingest(file);
             removed += 1;
         }

@@ -48,10 +48,8 @@ impl Pool {
         let report = recover(&metadata, &files).unwrap();
         let reclaimed: Arc<Mutex<Vec<LayerId>>> = Arc::default();
         let list = reclaimed.clone();
-        let reclaim = Box::new(move |number| list.lock().unwrap().push(number));
-        let outside = Outside { reclaim, expired: Box::new(|| {}) };
-        let settings = Settings { max_ingests: 10, min_free: 0 };
-        let content = Content::start(metadata.clone(), Arc::new(files), settings, report, outside).unwrap();
+        let (settings, trash) = (Settings { max_ingests: 10 }, Box::new(Trash(list)));
+        let content = Content::start(metadata.clone(), Arc::new(files), settings, report, trash).unwrap();
         Opened { metadata, content, reclaimed }
     }
 
@@ -100,6 +98,25 @@ impl Opened {
     fn stop(self) {
         self.content.stop();
     }
+}
+
+/// Notes what is to be deleted; has space for everything.
+struct Trash(Arc<Mutex<Vec<LayerId>>>);
+
+impl Neighbour for Trash {
+    fn reclaim(&self, number: LayerId) {
+        self.0.lock().unwrap().push(number);
+    }
+
+    fn expect_space(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn require_space(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn look_for_expired(&self) {}
 }
 
 fn message(action: Action, offset: i64, data: &'static [u8]) -> Message {

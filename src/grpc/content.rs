@@ -39,9 +39,9 @@ pub(super) struct ContentTurns {
 }
 
 impl ContentTurns {
-    /// Lets a quarter of `threads`, the size of the blocking pool, upload at a time, and another one download.
+    /// Lets a quarter of `threads`, the size of the blocking pool, upload at a time, and an eighth download.
     pub fn new(threads: usize) -> ContentTurns {
-        ContentTurns { writing: Slow::new(threads), reading: Slow::new(threads) }
+        ContentTurns { writing: Slow::new(threads, 4), reading: Slow::new(threads, 8) }
     }
 }
 

@@ -3,11 +3,15 @@
 //! A blob is of one scope, its file of all: a file goes when the last blob that names it goes. Whoever calls a
 //! transaction here that may make or end a file has that digest to itself until the file has followed.
 
+use super::damaged::DamagedRecord;
 use super::record::{Blob, BlobFile};
 use super::{Consistent, LabelUpdate, Metadata, Transaction, schema};
 use crate::store::Column;
 use crate::types::{Digest, FileId, IngestRef, Labels, LeaseId, Scope};
 use crate::{Error, Resource, Result};
+
+/// How many namespaces are read at a time.
+const NAMESPACES_AT_ONCE: usize = 256;
 
 /// Blobs in the order of their digests, and where the next page begins.
 pub struct BlobPage {
@@ -96,13 +100,16 @@ impl Consistent<'_> {
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_blob(&self, mut visit: impl FnMut(Result<(Scope, Digest, Blob)>) -> Result<()>) -> Result<()> {
+    pub fn each_blob(
+        &self,
+        mut visit: impl FnMut(Result<(Scope, Digest, Blob), DamagedRecord>) -> Result<()>,
+    ) -> Result<()> {
         self.txn.scan(Column::Blobs, &[], |key, value| {
             let decode = || {
                 let (scope, digest) = schema::content::parse_blob(key)?;
                 Ok((scope, digest, Blob::decode(value)?))
             };
-            visit(decode())
+            visit(decode().map_err(|err| DamagedRecord::new(Column::Blobs, key, value, &err)))
         })
     }
 
@@ -111,9 +118,15 @@ impl Consistent<'_> {
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_blob_file(&self, mut visit: impl FnMut(Digest, Result<BlobFile>) -> Result<()>) -> Result<()> {
+    pub fn each_blob_file(
+        &self,
+        mut visit: impl FnMut(Digest, Result<BlobFile, DamagedRecord>) -> Result<()>,
+    ) -> Result<()> {
         self.txn.scan(Column::Files, &[], |key, value| match schema::content::parse_file(key) {
-            Ok(digest) => visit(digest, BlobFile::decode(value)),
+            Ok(digest) => {
+                let file = BlobFile::decode(value);
+                visit(digest, file.map_err(|err| DamagedRecord::new(Column::Files, key, value, &err)))
+            }
             Err(err) => {
                 tracing::error!(error = %err, "a record's key is damaged; skipped");
                 Ok(())
@@ -202,6 +215,32 @@ impl Transaction<'_> {
     /// Those of the store.
     pub fn blob_file(&self, digest: &Digest) -> Result<Option<BlobFile>> {
         self.txn.get(Column::Files, &schema::content::file(digest))?.as_deref().map(BlobFile::decode).transpose()
+    }
+
+    /// Whether there is a blob of that digest in any scope, readable or not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn is_blob_named(&self, digest: &Digest) -> Result<bool> {
+        let has = |scope: &Scope| {
+            Ok::<_, Error>(self.txn.get(Column::Blobs, &schema::content::blob(scope, digest))?.is_some())
+        };
+        if has(&Scope::Plugin)? {
+            return Ok(true);
+        }
+        let mut after: Option<Box<[u8]>> = None;
+        loop {
+            let page = self.txn.page(Column::Namespaces, &[], after.as_deref(), NAMESPACES_AT_ONCE)?;
+            for (key, _) in &page {
+                if has(&Scope::Api(schema::leases::parse_namespace(key)?))? {
+                    return Ok(true);
+                }
+            }
+            match page.into_iter().next_back() {
+                Some((key, _)) => after = Some(key),
+                None => return Ok(false),
+            }
+        }
     }
 
     /// Sets the record of a file to what was found out; `None` when nothing names it.

@@ -132,9 +132,9 @@ fn pages_are_of_one_scope() {
     let mut all = (0, 0, 0);
     metadata
         .read(|records| {
-            records.each_blob(|entry| entry.map(|_| all.0 += 1))?;
-            records.each_blob_file(|_, file| file.map(|_| all.1 += 1))?;
-            records.each_ingest(|entry| entry.map(|_| all.2 += 1))
+            records.each_blob(|entry| Ok(entry.map(|_| all.0 += 1)?))?;
+            records.each_blob_file(|_, file| Ok(file.map(|_| all.1 += 1)?))?;
+            records.each_ingest(|entry| Ok(entry.map(|_| all.2 += 1)?))
         })
         .unwrap();
     assert_eq!(all, (4, 4, 2));
