@@ -172,12 +172,14 @@ impl App {
             "serving"
         );
         let (stopper, snapshotter, changes) = (stop.clone(), self.snapshotter.clone(), self.leases.changes().clone());
+        let content = self.content.clone();
         tokio::spawn(async move {
             signalled.await;
             // Before the servers end, which may be at once.
             notify(&[NotifyState::Stopping]);
             stopper.cancel();
             snapshotter.release_waiting();
+            content.release();
             changes.detach();
         });
         drain(serving, stop, self.config.daemon.shutdown_grace).await

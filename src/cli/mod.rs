@@ -9,6 +9,7 @@ mod gc;
 mod info;
 mod lease;
 mod namespace;
+mod progress;
 mod serve;
 mod snapshot;
 #[cfg(test)]
@@ -43,7 +44,7 @@ enum Command {
     Serve,
     /// Show what the daemon is, what it probed on this host, and how the pool is doing.
     Info(info::Args),
-    /// Compare records and directories; works with the daemon running and without.
+    /// Compare records with directories and files; works with the daemon running and without.
     Fsck(fsck::Args),
     /// Keep chosen images' layers through any removal, until a lease ends.
     Lease(Box<lease::Args>),

@@ -11,6 +11,7 @@
 //! All functions are synchronous. Those of a [`Session`] may wait for the disk, and say so.
 
 mod commit;
+mod crew;
 mod expire;
 mod files;
 mod fsck;
@@ -25,6 +26,7 @@ mod remove;
 mod repair;
 mod session;
 mod turns;
+mod verify;
 mod write_back;
 mod writer;
 mod writers;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+pub use crew::{Crew, Event, Progress, Report, threads_to_read};
 pub use files::{Files, Listing};
 pub use fsck::{FsckReport, Problem, ProblemKind};
 pub use info::Info;
@@ -41,11 +44,13 @@ pub use read::{CHUNK, Reader};
 pub use recover::{RecoveryReport, recover};
 pub use repair::fsck_offline;
 pub use session::{Action, Message, Reply, Session, Step};
+pub use verify::{Damage, DamageKind, verify_offline};
 
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::types::{Digest, FileId, LayerId};
 
+use crew::Crews;
 use janitor::Janitor;
 use turns::Turns;
 use writers::Writers;
@@ -77,6 +82,7 @@ pub struct Content {
     /// Names this boot of the machine.
     boot: Box<str>,
     janitor: Janitor,
+    crews: Crews,
 }
 
 impl Content {
@@ -102,6 +108,7 @@ impl Content {
             ingests: AtomicUsize::new(report.ingests),
             boot: recover::boot(),
             janitor: Janitor::new(report.orphans),
+            crews: Crews::default(),
         });
         content.start_janitor()?;
         Ok(content)
@@ -109,6 +116,7 @@ impl Content {
 
     /// Stops the background work.
     pub fn stop(&self) {
+        self.crews.stop();
         self.janitor.stop();
     }
 

@@ -52,6 +52,7 @@ mod journal;
 mod leases;
 mod membership;
 mod migrate;
+mod named;
 mod namespaces;
 mod policy;
 mod read;
@@ -80,6 +81,7 @@ pub use ingests::IngestPage;
 pub use journal::{Touched, Watch};
 pub use leases::{Deletion, LeasePage};
 pub use migrate::SCHEMA_VERSION;
+pub use named::{BlobFilePage, NamedBy};
 pub use policy::Retention;
 pub use read::{Consistent, Page, Totals};
 pub use record::{

@@ -160,7 +160,7 @@ pub fn damaged() -> Site {
     let site = Site::new();
     let daemon = site.start();
     let client = Client::new(&daemon);
-    for data in ["kept", "lost", "short", "unnamed", "miscounted", "unrecorded"] {
+    for data in ["kept", "lost", "short", "altered", "unnamed", "miscounted", "unrecorded"] {
         client.store("ref", data.as_bytes()).unwrap();
     }
     client.begin("without a file").unwrap().close();
@@ -169,6 +169,9 @@ pub fn damaged() -> Site {
     let short = site.blob_file(&sha256(b"short"));
     fs::remove_file(&short).unwrap();
     fs::write(short, "shor").unwrap();
+    let altered = site.blob_file(&sha256(b"altered"));
+    fs::remove_file(&altered).unwrap();
+    fs::write(altered, "ALTERED").unwrap();
     for upload in site.ingest_files() {
         fs::remove_file(site.root().join("ingests").join(upload)).unwrap();
     }
@@ -197,12 +200,12 @@ fn change(site: &Site, change: impl FnOnce(&mut Transaction<'_>)) {
 
 /// Repairs the damaged pool until that ends or crashes.
 pub fn repair(site: &Site, at: &CrashAt) -> Outcome {
-    at.run(site.command().args(["fsck", "--repair"]))
+    at.run(site.command().args(["fsck", "--repair", "--content"]))
 }
 
 /// Checks a pool after a second repair.
 pub fn check_repaired(site: &Site) {
-    site.fsck(true);
+    site.cli(&["fsck", "--repair", "--content"]).ok();
     assert_eq!(site.fsck(false), Vec::<String>::new());
     let daemon = site.start();
     let client = Client::new(&daemon);
@@ -211,10 +214,11 @@ pub fn check_repaired(site: &Site) {
         assert_eq!(client.read_blob(&sha256(data.as_bytes())).unwrap(), data.as_bytes());
     }
     assert_eq!(client.blobs().len(), 3);
-    for data in ["lost", "short", "unnamed"] {
+    for data in ["lost", "short", "altered", "unnamed"] {
         client.store("ref", data.as_bytes()).unwrap();
     }
     assert!(daemon.stop().success());
+    site.cli(&["fsck", "--content"]).ok();
     let files = Files::open(&Layout::new(site.root()).unwrap()).unwrap();
-    assert_eq!((files.list_blobs().unwrap().known.len(), files.list_ingests().unwrap().known.len()), (6, 0));
+    assert_eq!((files.list_blobs().unwrap().known.len(), files.list_ingests().unwrap().known.len()), (7, 0));
 }
