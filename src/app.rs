@@ -119,6 +119,14 @@ impl App {
         Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
 
+    /// Has something done with the blobs of a pool that nobody serves, and gives it back.
+    pub fn with_content<T>(self, work: impl FnOnce(&Content) -> T) -> T {
+        let done = work(&self.content);
+        self.content.stop();
+        self.snapshotter.stop();
+        done
+    }
+
     /// Serves until SIGTERM or SIGINT.
     ///
     /// # Errors

@@ -23,7 +23,9 @@ use content::Verified;
 /// What is left to do after a repair.
 const PULL_AGAIN: &str = "\
 containerd does not know that blobs are gone. To have one downloaded again, make it forget that one in every namespace
-that has it, and pull the image: ctr --namespace NAMESPACE content rm DIGEST";
+that has it, and fetch the image:
+  ctr --namespace NAMESPACE content rm DIGEST
+  ctr --namespace NAMESPACE content fetch IMAGE";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -2,6 +2,7 @@
 
 mod config;
 mod containerd;
+mod content;
 mod daemon;
 mod du;
 mod fsck;
@@ -50,6 +51,8 @@ enum Command {
     Lease(Box<lease::Args>),
     /// Show what there is, and what holds it.
     Snapshot(snapshot::Args),
+    /// Show blobs, and take over those of containerd's own store.
+    Content(content::Args),
     /// Show what namespaces, leases and images take on disk.
     ///
     /// Unique is what nobody else has: what comes back when the lease ends, the namespace is emptied, or the image is
@@ -90,6 +93,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Fsck(args) => fsck::run(&config, &args),
         Command::Lease(args) => lease::run(&config, &args),
         Command::Snapshot(args) => snapshot::run(&config, &args),
+        Command::Content(args) => content::run(&config, &args),
         Command::Du(args) => du::run(&config, &args),
         Command::Gc(args) => gc::run(&config, &args),
         Command::Why(args) => why::run(&config, &args),

@@ -226,7 +226,17 @@ impl Meter<'_> {
 /// Returns how many threads are to read blobs only to look at them: as many as are asked for, or half as many as there are
 /// processors where that is 0.
 pub fn threads_to_read(asked: u32) -> usize {
-    usize::try_from(asked).ok().filter(|asked| *asked > 0).unwrap_or_else(|| processors().div_ceil(2))
+    this_many(asked).unwrap_or_else(|| processors().div_ceil(2))
+}
+
+/// Returns how many threads are to bring blobs that somebody waits for: as many as are asked for, or as there are processors
+/// where that is 0.
+pub fn threads_to_bring(asked: u32) -> usize {
+    this_many(asked).unwrap_or_else(processors)
+}
+
+fn this_many(asked: u32) -> Option<usize> {
+    usize::try_from(asked).ok().filter(|asked| *asked > 0)
 }
 
 fn processors() -> usize {

@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
-use crate::content::{self, Content, Damage, Event, Progress, Report};
+use crate::content::{self, Content, Damage, Event, Import, Imported, Progress, Report, Skipped};
 use crate::{Error, Result};
 
 use super::proto::leasehold::admin::v1 as api;
@@ -109,6 +109,28 @@ impl Blobs for BlobsService {
         })
         .await
     }
+
+    type ImportStream = Messages<api::ImportResponse>;
+
+    async fn import(&self, request: Request<api::ImportRequest>) -> Result<Response<Self::ImportStream>, Status> {
+        let span = span("Blobs/Import", request.metadata(), &request.get_ref().directory);
+        let api::ImportRequest { directory, dry_run, jobs } = request.into_inner();
+        let threads = content::threads_to_bring(jobs);
+        self.start("import", span, move |content, listener| {
+            let report: Report<'_, Skipped> = &mut |event| match event {
+                Event::Progress(progress) => {
+                    listener.mention(api::ImportResponse { progress: Some(progress.into()), ..Default::default() })
+                }
+                Event::Found(skipped) => {
+                    listener.send(api::ImportResponse { skipped: vec![skipped.into()], ..Default::default() })
+                }
+            };
+            let imported = content.import(Import { from: directory.as_ref(), dry_run, threads }, report)?;
+            tracing::info!(?imported, dry_run, "blobs imported");
+            Ok(api::ImportResponse { imported: Some(imported.into()), ..Default::default() })
+        })
+        .await
+    }
 }
 
 fn verified(progress: Progress, done: bool) -> api::VerifyResponse {
@@ -126,5 +148,19 @@ impl From<Damage> for api::Problem {
     fn from(damage: Damage) -> api::Problem {
         let (kind, what) = (damage.code().to_owned(), damage.to_string());
         api::Problem { kind, what, repair: damage.repair.unwrap_or_default() }
+    }
+}
+
+impl From<Skipped> for api::Skipped {
+    fn from(skipped: Skipped) -> api::Skipped {
+        let Skipped { name, reason } = skipped;
+        api::Skipped { name, reason: reason.code().to_owned(), what: reason.to_string() }
+    }
+}
+
+impl From<Imported> for api::Imported {
+    fn from(imported: Imported) -> api::Imported {
+        let Imported { linked, cloned, copied, bytes, known, skipped, missing } = imported;
+        api::Imported { linked, cloned, copied, bytes, known, skipped, missing }
     }
 }

@@ -3,6 +3,8 @@
 //! A blob is of one scope, its file of all: a file goes when the last blob that names it goes. Whoever calls a
 //! transaction here that may make or end a file has that digest to itself until the file has followed.
 
+use std::time::SystemTime;
+
 use super::record::{Blob, BlobFile};
 use super::{Consistent, LabelUpdate, Metadata, Transaction, schema};
 use crate::store::Column;
@@ -32,6 +34,25 @@ pub struct CommitIngest {
     pub labels: Labels,
     /// Whether its file has the blob's name already; else there must be another one with the same content.
     pub linked: bool,
+}
+
+/// Makes a blob of a file that no ingest has written, and whose data is complete and durable.
+#[derive(Clone, Debug)]
+pub struct ImportBlob {
+    /// Who gets it.
+    pub scope: Scope,
+    /// The file.
+    pub file: FileId,
+    /// What it is.
+    pub digest: Digest,
+    /// Bytes in it.
+    pub size: u64,
+    /// What the blob has attached.
+    pub labels: Labels,
+    /// As for [`CommitIngest`].
+    pub linked: bool,
+    /// When it was committed where it comes from.
+    pub created_at: SystemTime,
 }
 
 /// What became of a committed ingest.
@@ -130,7 +151,23 @@ impl Transaction<'_> {
         let CommitIngest { name, file, digest, size, labels, linked } = commit;
         self.require_ingest(&name, file)?;
         self.delete_ingest(&name);
-        let (scope, key) = (name.scope(), schema::content::blob(name.scope(), &digest));
+        let (scope, created_at) = (name.scope().clone(), self.now);
+        self.add_blob(ImportBlob { scope, file, digest, size, labels, linked, created_at })
+    }
+
+    /// Makes a blob of a file that no ingest has written.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when there is no file of that digest, neither this nor another one.
+    pub fn import_blob(&mut self, import: ImportBlob) -> Result<Stored> {
+        let stored = self.add_blob(import)?;
+        self.store_counters()?;
+        Ok(stored)
+    }
+
+    fn add_blob(&mut self, blob: ImportBlob) -> Result<Stored> {
+        let ImportBlob { scope, file, digest, size, labels, linked, created_at } = blob;
+        let key = schema::content::blob(&scope, &digest);
         let exists = self.txn.get(Column::Blobs, &key)?.is_some();
         let known = self.blob_file(&digest)?;
         let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists)).max(1);
@@ -146,11 +183,11 @@ impl Transaction<'_> {
         if exists {
             return Ok(Stored::Exists);
         }
-        if let Scope::Api(namespace) = scope {
+        if let Scope::Api(namespace) = &scope {
             self.ensure_namespace(namespace)?;
         }
         let stored = if linked { Stored::Own } else { Stored::Shared };
-        let blob = Blob { size, labels, created_at: self.now, updated_at: self.now };
+        let blob = Blob { size, labels, created_at, updated_at: created_at };
         self.txn.put(Column::Blobs, key, blob.encode());
         Ok(stored)
     }

@@ -69,7 +69,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use allocate::Numbers;
-pub use blobs::{BlobPage, CommitIngest, Stored};
+pub use blobs::{BlobPage, CommitIngest, ImportBlob, Stored};
 pub use check::{LeaseCheck, LeaseFault};
 pub use collectible::{ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
