@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use leasehold::content::{self, Content, Files, Neighbour};
 use leasehold::gc::{Collectible, Collector, Schedule};
 use leasehold::leases::Leases;
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
 use leasehold::overlay::{LayerDirs, Layout, MountOptions};
 use leasehold::snapshotter::{Settings, Snapshotter};
 use leasehold::store::Durability;
-use leasehold::types::{Labels, LeaseId, Namespace, Scope, SnapshotKey, SnapshotLease, label};
+use leasehold::types::{Labels, LayerId, LeaseId, Namespace, Scope, SnapshotKey, SnapshotLease, label};
 
 const CHAIN: usize = 18;
 /// Chain, container and lease.
@@ -39,6 +40,21 @@ fn chain_id(image: usize, layer: usize) -> String {
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::parse(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))).unwrap()
+}
+
+/// There are no blobs, and nothing that makes room for them.
+struct Alone;
+
+impl Neighbour for Alone {
+    fn reclaim(&self, _: LayerId) {}
+
+    fn expect_space(&self) -> leasehold::Result<()> {
+        Ok(())
+    }
+
+    fn require_space(&self) -> leasehold::Result<()> {
+        Ok(())
+    }
 }
 
 struct Pool {
@@ -66,12 +82,16 @@ fn pool(resources: usize) -> Pool {
         cleanup_wait: Duration::ZERO,
     };
     // Before the records are made: recovery would miss their directories.
-    let (snapshotter, _) = Snapshotter::start(Arc::new(metadata), layout, dirs, settings).unwrap();
+    let (metadata, files) = (Arc::new(metadata), Arc::new(Files::open(&layout).unwrap()));
+    let blobs = content::recover(&metadata, &files).unwrap();
+    let (snapshotter, _) = Snapshotter::start(metadata.clone(), layout, dirs, settings).unwrap();
+    let settings = content::Settings { max_ingests: 0 };
+    let content = Content::start(metadata, files, settings, blobs, Box::new(Alone)).unwrap();
     let snapshotter = Arc::new(snapshotter);
     (0..resources / PER_IMAGE).for_each(|number| image(snapshotter.metadata(), number));
     snapshotter.metadata().sync().unwrap();
     let leases = Arc::new(Leases::new(snapshotter.metadata().clone(), Arc::default()));
-    let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases));
+    let collectible = Arc::new(Collectible::new(snapshotter.clone(), content, leases));
     Pool { snapshotter, collectible, _dir: dir }
 }
 

@@ -27,6 +27,7 @@ use crate::pool::PoolLock;
 use crate::snapshotter::{Settings, Snapshotter};
 use crate::store::Durability;
 use crate::telemetry;
+use crate::types::LayerId;
 use crate::{Chain, Error, Result};
 
 /// A daemon that is ready to serve.
@@ -111,11 +112,10 @@ impl App {
         report.log();
         allocator::return_free();
         let snapshotter = Arc::new(snapshotter);
-        let reclaim = snapshotter.clone();
-        let reclaim = Box::new(move |number| reclaim.reclaim_file(number));
-        let content = Content::start(metadata.clone(), Arc::new(files), content_settings(&config), blobs, reclaim)?;
+        let neighbour = Box::new(Neighbour(snapshotter.clone()));
+        let content = Content::start(metadata.clone(), Arc::new(files), content_settings(&config), blobs, neighbour)?;
         let leases = Arc::new(Leases::new(metadata, Arc::default()));
-        let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone()));
+        let collectible = Arc::new(Collectible::new(snapshotter.clone(), content.clone(), leases.clone()));
         Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
 
@@ -226,6 +226,23 @@ fn edge_threads() -> usize {
     (cores / 2).clamp(1, 4)
 }
 
+/// The snapshotter, for the content store.
+struct Neighbour(Arc<Snapshotter>);
+
+impl content::Neighbour for Neighbour {
+    fn reclaim(&self, number: LayerId) {
+        self.0.reclaim_file(number);
+    }
+
+    fn expect_space(&self) -> Result<()> {
+        self.0.expect_free_space()
+    }
+
+    fn require_space(&self) -> Result<()> {
+        self.0.require_free_space()
+    }
+}
+
 /// Waits for the servers to end; after the stop, for the grace period at most.
 async fn drain(
     mut serving: tokio::task::JoinHandle<Result<()>>,
@@ -255,7 +272,7 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         upperdir_label: config.snapshotter.upperdir_label,
         sync_layers_on_commit: config.durability.sync_layers_on_commit,
         min_free: config.limits.min_free,
-        waiting_for_space: config.limits.max_concurrent_requests.div_ceil(4),
+        waiting_for_space: config.limits.max_concurrent_requests.div_ceil(8),
         retention: Retention::new(config.retention.after_remove),
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,
@@ -268,7 +285,7 @@ fn eviction_limits(config: &Config) -> EvictionLimits {
 }
 
 fn content_settings(config: &Config) -> content::Settings {
-    content::Settings { max_ingests: config.content.max_ingests, min_free: config.limits.min_free }
+    content::Settings { max_ingests: config.content.max_ingests }
 }
 
 fn schedule(config: &Config) -> Schedule {

@@ -10,10 +10,11 @@ use std::time::{Duration, SystemTime};
 use common::client::Client;
 use common::content::{random_data, sha256};
 use common::daemon::Site;
+use common::damage::change_bytes;
 use common::random::Random;
 use common::wait_for;
 use leasehold::metadata::{Metadata, Transaction};
-use leasehold::store::Durability;
+use leasehold::store::{Column, Durability};
 use leasehold::types::{Digest, Scope};
 use tonic::Code;
 
@@ -147,7 +148,9 @@ fn records_that_contradict_each_other_are_put_right() {
     let without_file = |site: &Site| change(site, |txn| txn.repair_blob_file(&one(), None));
     let site = pool(&["one"]);
     without_file(&site);
-    assert_eq!(kinds(&site.fsck(false)), ["blob-without-file", "orphan-blob"]);
+    // A start takes it for somebody's blob, too.
+    assert!(site.start().stop().success());
+    assert_eq!(kinds(&site.fsck(false)), ["blob-without-file"]);
     site.fsck(true);
     assert_eq!(site.fsck(false), Vec::<String>::new());
     expect_one(&site, &Client::new(&site.start()));
@@ -174,6 +177,45 @@ fn a_second_name_and_an_upload_without_its_file_are_forgotten() {
         assert_eq!(client.refs(), Vec::<String>::new());
         assert_eq!(client.begin("upload").unwrap().stat().unwrap().offset, 0);
     });
+}
+
+#[test]
+fn the_only_name_of_a_blob_is_no_second_one() {
+    let unnamed = |site: &Site| {
+        let metadata = Metadata::open(site.root().join("meta"), Durability::Synced).unwrap();
+        let id = metadata.blob_file(&digest("one")).unwrap().unwrap().id;
+        fs::rename(site.blob_file(&sha256(b"one")), site.root().join(format!("ingests/{id}"))).unwrap();
+    };
+    found_and_repaired("missing-blob", unnamed, |_, client| {
+        expect_upload(client);
+        assert_eq!(client.read_blob(&sha256(b"one")).unwrap(), b"one");
+    });
+}
+
+#[test]
+fn records_that_cannot_be_read_are_made_again_or_set_aside() {
+    let put =
+        |site: &Site, column, key: Vec<u8>| change_bytes(site.root(), |txn| txn.put(column, key, b"\xff\xff".to_vec()));
+    let file = |site: &Site| put(site, Column::Files, sha256(b"one").into_bytes());
+    found_and_repaired("unreadable-record", file, |site, client| {
+        expect_upload(client);
+        assert_eq!(client.read_blob(&sha256(b"one")).unwrap(), b"one");
+        client.delete_blob(&sha256(b"one")).unwrap();
+        assert_eq!(site.blob_files(), [sha256(b"two")]);
+    });
+    let site = pool(&["one"]);
+    put(&site, Column::Ingests, b"\0upload".to_vec());
+    let daemon = site.start();
+    let client = Client::new(&daemon);
+    assert_eq!(client.begin("upload").err().unwrap().code(), Code::DataLoss);
+    // What looks unnamed may be named by what cannot be read.
+    for expected in [&["unreadable-record", "orphan-ingest"][..], &["orphan-ingest"], &[]] {
+        assert_eq!(kinds(&site.fsck(true)), expected);
+    }
+    assert_eq!(site.fsck(false), Vec::<String>::new());
+    assert_eq!(client.begin("upload").unwrap().stat().unwrap().offset, 0);
+    let aside = fs::read_to_string(site.root().join("lost+found/record-ingests-0")).unwrap();
+    assert!(aside.contains("value = \"\\xff\\xff\""), "{aside}");
 }
 
 #[test]

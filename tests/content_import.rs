@@ -222,7 +222,8 @@ fn privileged_a_full_disk_ends_it_and_what_was_brought_stays() {
         assert!((1..20).contains(&there), "{there}");
         let problem = format!("no space: {there} of 20 blobs are in the pool now, and stay; ");
         assert!(said.contains(&problem), "{said}, and not {problem}");
-        assert!(free_bytes(small.path()) >= 31 * MEBIBYTE);
+        // Each thread may have had its last piece allowed by the same look.
+        assert!(free_bytes(small.path()) >= 24 * MEBIBYTE);
         assert_eq!((site.ingest_files(), site.fsck(false)), (Vec::new(), Vec::<String>::new()));
         drop(filler);
         assert_eq!(counts(&report(import(&site, &foreign, &[]), 0))[2], there as u64);

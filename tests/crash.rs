@@ -13,6 +13,8 @@ mod import;
 mod leases;
 #[path = "crash/points.rs"]
 mod points;
+#[path = "crash/retained_blobs.rs"]
+mod retained_blobs;
 #[path = "crash/retention.rs"]
 mod retention;
 #[path = "crash/workload.rs"]
@@ -159,6 +161,21 @@ fn evictions() -> &'static BTreeSet<String> {
     })
 }
 
+/// Deletes what a lease names, and has it back or given up.
+fn retained_blob_changes() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = retained_blobs::template();
+        each_point(|at| {
+            let site = site();
+            damage::copy(template.root(), site.root());
+            let (answered, outcome) = retained_blobs::run(&site, at);
+            retained_blobs::check(&site, answered);
+            outcome
+        })
+    })
+}
+
 /// Uploads, commits and deletes, on a pool with everything that crashes leave of blobs.
 fn uploads() -> &'static BTreeSet<String> {
     static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
@@ -227,6 +244,13 @@ fn privileged_uploads_and_blobs_survive_a_crash_at_every_point_of_their_changes(
 }
 
 #[test]
+fn privileged_blobs_that_are_leased_survive_a_crash_at_every_point_of_their_deletion() {
+    if is_root("blobs_that_are_leased_survive_a_crash_at_every_point_of_their_deletion") {
+        retained_blob_changes();
+    }
+}
+
+#[test]
 fn privileged_a_crash_at_every_point_of_a_repair_of_blobs_is_repaired() {
     if is_root("a_crash_at_every_point_of_a_repair_of_blobs_is_repaired") {
         blob_repair();
@@ -271,7 +295,7 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 #[test]
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
-        let leases = [lease_changes(), collections(), evictions()];
+        let leases = [lease_changes(), collections(), evictions(), retained_blob_changes()];
         let blobs = [uploads(), blob_repair(), imports()];
         let runs = [workload(), recovery(), repair()].into_iter().chain(leases).chain(blobs);
         let crashed: BTreeSet<String> = runs.flatten().cloned().collect();

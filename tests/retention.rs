@@ -273,3 +273,27 @@ fn privileged_what_is_kept_makes_no_pull_fail() {
         }
     });
 }
+
+#[test]
+fn privileged_what_is_kept_makes_no_upload_fail() {
+    privileged("what_is_kept_makes_no_upload_fail", || {
+        let filesystem = FileSystem::ext4(384 * MIB);
+        let settings = format!("{HOUR}[limits]\nmin_free = \"64MiB\"\n");
+        let pool = Pool::serve(Pool::site(&settings).with_root(&filesystem.path().join("pool")));
+        let chains = ["a", "b"];
+        pool.unpack("default", 1, &chains, 64 * MIB);
+        pool.remove_all();
+        assert_eq!(kept(&pool, &chains), "a b");
+        let filler = filesystem.fill_but(16 * MIB);
+        pool.containerd.store("ref", &[7; 4096]).unwrap();
+        assert!(free_bytes(filesystem.path()) >= 64 * MIB);
+        // Where there is nothing to evict, nobody waits.
+        wait_for("the rest", LIMIT, || kept(&pool, &chains).is_empty());
+        drop(filler);
+        let _filler = filesystem.fill_but(16 * MIB);
+        let began = Instant::now();
+        let status = pool.containerd.store("other", &[8; 4096]).unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    });
+}

@@ -42,7 +42,8 @@ fn print_json(dry_run: bool, answer: &CollectResponse) {
     println!(
         "{:#}",
         json!({
-            "dry_run": dry_run, "leases": answer.leases, "retained": answer.retained, "snapshots": answer.snapshots,
+            "dry_run": dry_run, "leases": answer.leases, "retained": answer.retained,
+            "retained_blobs": answer.retained_blobs, "snapshots": answer.snapshots,
             "objects": answer.objects, "marked": answer.marked, "read_ns": answer.read_nanos,
             "mark_ns": answer.mark_nanos, "sweep_ns": answer.sweep_nanos, "garbage": garbage,
         })
@@ -59,10 +60,11 @@ fn print_text(dry_run: bool, answer: &CollectResponse) {
         println!("{table}\n");
     }
     println!(
-        "{} {} ended leases, {} retained snapshots, {} snapshots of the API socket",
+        "{} {} ended leases, {} retained snapshots, {} retained blobs, {} snapshots of the API socket",
         if dry_run { "would remove" } else { "removed" },
         answer.leases,
         answer.retained,
+        answer.retained_blobs,
         answer.snapshots
     );
     let took = |nanos| format!("{:.1?}", Duration::from_nanos(nanos));

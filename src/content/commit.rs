@@ -5,8 +5,6 @@
 //! crash after it leaves two names of one file, or, in a power cut, the first one only. The record has the number by
 //! which start-up finds it then.
 
-use std::sync::atomic::Ordering;
-
 use crate::metadata::{CommitIngest, Stored, Transaction};
 use crate::types::{Digest, FileId, Labels};
 use crate::{Chain, Error, Resource, Result, failpoint};
@@ -58,12 +56,14 @@ impl Content {
         let total = commit.total;
         let turn = self.digests.take(&digest);
         let (id, name) = (writer.id, writer.entered.name().clone());
-        let linked = self.link(id, &digest, || writer.sync())?;
+        // An upload that is given up at this moment has no file any more.
+        let linked = self.link(id, &digest, || writer.sync());
+        let linked = linked.map_err(|err| writer.entered.require_wanted().err().unwrap_or(err))?;
         let request =
             CommitIngest { name, file: id, digest: digest.clone(), size, labels: commit.labels, linked: linked.own };
         let stored = self.record(id, &digest, &linked, |txn| txn.commit_ingest(request))?;
         failpoint::hit("commit: record written");
-        self.ingests.fetch_sub(1, Ordering::Relaxed);
+        self.uncount_ingest();
         self.clear(id, &linked);
         drop(turn);
         if stored == Stored::Exists {
@@ -155,7 +155,7 @@ impl Content {
         }
         failpoint::hit("commit: cleared");
         if let Some(displaced) = linked.displaced {
-            (self.reclaim)(displaced.in_trash());
+            self.neighbour.reclaim(displaced.in_trash());
         }
     }
 }

@@ -8,12 +8,14 @@ mod foreign;
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use crate::overlay::{self, Dir, Layout};
+use crate::metadata::DamagedRecord;
+use crate::overlay::{Dir, Layout};
 use crate::types::{Algorithm, Digest, FileId};
 use crate::{Error, FsOp, Result};
 
@@ -217,7 +219,16 @@ impl Files {
     /// # Errors
     /// [`Error::NoSpace`] and [`Error::Fs`].
     pub(super) fn set_aside(&self, digest: &Digest, id: FileId) -> Result<bool> {
-        move_file(self.blobs(digest.algorithm()), digest.hex(), &self.lost_found, &id.to_string())
+        let aside = self.lost_found.take_aside(self.blobs(digest.algorithm()), digest.hex(), &id.to_string())?;
+        Ok(aside.is_some())
+    }
+
+    /// Writes what a damaged record was to a new file of `lost+found`, durably, and returns where it is.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] and [`Error::Fs`].
+    pub(super) fn keep_record(&self, record: &DamagedRecord) -> Result<PathBuf> {
+        self.lost_found.keep_record(record.column(), &record.to_text())
     }
 
     /// Gives the file of an ingest the name of a blob; false when there is none.
@@ -268,14 +279,6 @@ impl Files {
         let mut all = Listing { known: Vec::new(), unknown: Vec::new() };
         all.extend(&self.ingests, "ingests", FileId::from_name)?;
         Ok(all)
-    }
-
-    /// Returns the bytes that could still be written. One system call.
-    ///
-    /// # Errors
-    /// [`Error::Fs`].
-    pub(super) fn free_bytes(&self) -> Result<u64> {
-        overlay::free_bytes(&self.ingests)
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::metadata::{Blob, BlobFile, Ingest, Metadata};
+use crate::metadata::{Blob, BlobFile, DamagedRecord, Ingest, Metadata, RetainedBlob};
 use crate::types::{Digest, FileId, IngestRef, Scope};
 
 use super::files::Files;
@@ -53,6 +53,8 @@ pub enum ProblemKind {
     BlobWithoutFile(Scope, Digest),
     /// A blob whose record has another size than that of its file.
     SizesDiffer(Scope, Digest),
+    /// A retained blob without a record of its file, or with one of another size.
+    DamagedRetainedBlob(Digest),
     /// A file whose record counts wrongly the blobs that name it.
     WrongBlobReferences {
         /// The file.
@@ -65,7 +67,9 @@ pub enum ProblemKind {
     /// An ingest without its file.
     MissingIngest(IngestRef, FileId),
     /// A record that cannot be decoded.
-    UnreadableRecord(String),
+    UnreadableRecord(DamagedRecord),
+    /// The record of a file that cannot be read.
+    UnreadableFile(Digest, DamagedRecord),
 }
 
 impl ProblemKind {
@@ -80,9 +84,10 @@ impl ProblemKind {
             ProblemKind::WrongSize(_) => "wrong-size",
             ProblemKind::BlobWithoutFile(..) => "blob-without-file",
             ProblemKind::SizesDiffer(..) => "sizes-differ",
+            ProblemKind::DamagedRetainedBlob(_) => "damaged-retained-blob",
             ProblemKind::WrongBlobReferences { .. } => "wrong-blob-references",
             ProblemKind::MissingIngest(..) => "missing-ingest",
-            ProblemKind::UnreadableRecord(_) => "unreadable-record",
+            ProblemKind::UnreadableRecord(_) | ProblemKind::UnreadableFile(..) => "unreadable-record",
         }
     }
 }
@@ -102,13 +107,16 @@ impl fmt::Display for ProblemKind {
             ProblemKind::SizesDiffer(scope, digest) => {
                 write!(f, "the records of blob {digest}{} and of its file say different sizes", In(scope))
             }
+            ProblemKind::DamagedRetainedBlob(digest) => {
+                write!(f, "the record of the file of retained blob {digest} is missing, or says another size")
+            }
             ProblemKind::WrongBlobReferences { digest, recorded, counted } => {
                 write!(f, "the file of blob {digest} is named {counted} times, its record says {}", recorded.references)
             }
             ProblemKind::MissingIngest(name, id) => {
                 write!(f, "the file ingests/{id} of upload {:?} is missing", name.as_str())
             }
-            ProblemKind::UnreadableRecord(text) => f.write_str(text),
+            ProblemKind::UnreadableRecord(record) | ProblemKind::UnreadableFile(_, record) => write!(f, "{record}"),
         }
     }
 }
@@ -133,6 +141,7 @@ pub(super) struct Check<'a> {
     being_made: &'a Arc<Turns<FileId>>,
     /// Which scopes have a blob of each digest.
     pub blobs: BTreeMap<Digest, Vec<(Scope, Blob)>>,
+    pub retained: BTreeMap<Digest, RetainedBlob>,
     recorded: BTreeMap<Digest, BlobFile>,
     /// Files whose records are there and cannot be decoded.
     unreadable: HashSet<Digest>,
@@ -155,6 +164,7 @@ impl<'a> Check<'a> {
             digests,
             being_made,
             blobs: BTreeMap::new(),
+            retained: BTreeMap::new(),
             recorded: BTreeMap::new(),
             unreadable: HashSet::new(),
             ingests: Vec::new(),
@@ -179,21 +189,28 @@ impl<'a> Check<'a> {
     }
 
     fn read_records(&mut self) -> Result<()> {
-        let Check { metadata, blobs, recorded, unreadable, ingests, trash, found, .. } = self;
+        let Check { metadata, blobs, retained, recorded, unreadable, ingests, trash, found, .. } = self;
         metadata.read(|records| {
             records.each_blob(|entry| {
                 match entry {
                     Ok((scope, digest, blob)) => blobs.entry(digest).or_default().push((scope, blob)),
-                    Err(err) => found.push(ProblemKind::UnreadableRecord(err.to_string())),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
+                }
+                Ok(())
+            })?;
+            records.each_retained_blob(|entry| {
+                match entry {
+                    Ok((digest, record)) => drop(retained.insert(digest, record)),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
                 }
                 Ok(())
             })?;
             records.each_blob_file(|digest, file| {
                 match file {
                     Ok(file) => drop(recorded.insert(digest, file)),
-                    Err(err) => {
-                        found.push(ProblemKind::UnreadableRecord(format!("file of blob {digest}: {err}")));
-                        unreadable.insert(digest);
+                    Err(damaged) => {
+                        unreadable.insert(digest.clone());
+                        found.push(ProblemKind::UnreadableFile(digest, damaged));
                     }
                 }
                 Ok(())
@@ -201,7 +218,7 @@ impl<'a> Check<'a> {
             records.each_ingest(|entry| {
                 match entry {
                     Ok(entry) => ingests.push(entry),
-                    Err(err) => found.push(ProblemKind::UnreadableRecord(err.to_string())),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
                 }
                 Ok(())
             })?;
@@ -225,8 +242,15 @@ impl<'a> Check<'a> {
             let differing = named.iter().filter(|(_, blob)| blob.size != file.size);
             self.found.extend(differing.map(|(scope, _)| ProblemKind::SizesDiffer(scope.clone(), digest.clone())));
         }
+        for (digest, retained) in &self.retained {
+            let agrees = self.recorded.get(digest).is_some_and(|file| file.size == retained.blob.size);
+            if !agrees && !self.unreadable.contains(digest) {
+                self.found.push(ProblemKind::DamagedRetainedBlob(digest.clone()));
+            }
+        }
         for (digest, file) in &self.recorded {
-            let counted = self.blobs.get(digest).map_or(0, Vec::len);
+            let retained = usize::from(self.retained.contains_key(digest));
+            let counted = self.blobs.get(digest).map_or(0, Vec::len) + retained;
             let counted = u32::try_from(counted).unwrap_or(u32::MAX);
             if counted != file.references {
                 let (digest, recorded) = (digest.clone(), file.clone());
@@ -236,7 +260,9 @@ impl<'a> Check<'a> {
     }
 
     fn compare_files(&mut self, on_disk: &[Digest], uploads: &[FileId]) -> Result<()> {
-        let has_record = |digest: &&Digest| self.recorded.contains_key(digest) || self.unreadable.contains(digest);
+        let has_record = |digest: &&Digest| {
+            self.recorded.contains_key(digest) || self.unreadable.contains(digest) || self.blobs.contains_key(digest)
+        };
         let orphans = on_disk.iter().filter(|digest| !has_record(digest));
         self.found.extend(orphans.cloned().map(ProblemKind::OrphanBlob));
         for (digest, file) in &self.recorded {
@@ -283,7 +309,7 @@ impl<'a> Check<'a> {
             }
             ProblemKind::SecondName(digest, id) => {
                 let _turn = self.digests.take(digest);
-                self.files.find_ingest(*id)?.is_some()
+                self.is_second_name(digest, *id)?
             }
             ProblemKind::OrphanIngest(id) => {
                 // Whoever made it has committed its record by now.
@@ -300,9 +326,18 @@ impl<'a> Check<'a> {
             ProblemKind::UnknownName(_)
             | ProblemKind::BlobWithoutFile(..)
             | ProblemKind::SizesDiffer(..)
+            | ProblemKind::DamagedRetainedBlob(_)
             | ProblemKind::WrongBlobReferences { .. }
-            | ProblemKind::UnreadableRecord(_) => true,
+            | ProblemKind::UnreadableRecord(_)
+            | ProblemKind::UnreadableFile(..) => true,
         })
+    }
+
+    /// Whether a blob's file has the name of that ingest as well, and not only that one. The caller has the digest.
+    pub(super) fn is_second_name(&self, digest: &Digest, id: FileId) -> Result<bool> {
+        let (recorded, first) = (self.metadata.blob_file(digest)?, self.files.find_blob(digest)?);
+        let whole = matches!((recorded, first), (Some(file), Some(first)) if file.id == id && file.size == first.size);
+        Ok(whole && self.files.find_ingest(id)?.is_some())
     }
 
     /// Whether an ingest or a blob has the file of that number now.

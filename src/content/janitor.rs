@@ -82,7 +82,8 @@ impl Janitor {
 
     fn again_later(&self, chore: Chore) {
         let mut state = self.lock();
-        state.chores.push_front(chore);
+        // Behind the others, which may succeed.
+        state.chores.push_back(chore);
         state.retry = Some(Instant::now() + RETRY);
     }
 
@@ -128,9 +129,8 @@ impl Content {
     pub(super) fn settle(&self, digest: &Digest) -> Result<()> {
         let _turn = self.digests.take(digest);
         // Fails while writes are suspended; when it does not, what is read is what the database kept.
-        let mut txn = self.metadata.write(self.now())?;
-        if let Some(file) = txn.blob_file(digest)? {
-            drop(txn);
+        drop(self.metadata.write(self.now())?);
+        if let Some(file) = self.metadata.blob_file(digest)? {
             return if self.files.find_blob(digest)?.is_some() {
                 self.files.unlink_ingest(file.id)
             } else {
@@ -140,13 +140,18 @@ impl Content {
         if self.files.find_blob(digest)?.is_none() {
             return Ok(());
         }
+        let mut txn = self.metadata.write(self.now())?;
+        if txn.is_blob_named(digest)? {
+            tracing::error!(%digest, "a blob has a record, and its file has none; see leasehold fsck");
+            return Ok(());
+        }
         let id = self.metadata.allocate_file();
         txn.trash_file(id);
         txn.commit()?;
         failpoint::hit("settle: recorded");
         self.files.trash_blob(digest, id)?;
         failpoint::hit("settle: moved to trash");
-        (self.reclaim)(id.in_trash());
+        self.neighbour.reclaim(id.in_trash());
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod expire;
 mod files;
 mod fsck;
 mod hasher;
+mod holds;
 mod import;
 mod info;
 mod janitor;
@@ -62,19 +63,33 @@ use writers::Writers;
 pub struct Settings {
     /// How many ingests there may be at a time.
     pub max_ingests: usize,
-    /// Nothing is written below this many free bytes.
-    pub min_free: u64,
 }
 
-/// Has a file deleted that is in trash, some time soon.
-pub type Reclaim = Box<dyn Fn(LayerId) + Send + Sync>;
+/// What the pool's other store does for this one, because they share trash and space.
+pub trait Neighbour: Send + Sync {
+    /// Has a file deleted that is in trash, some time soon.
+    fn reclaim(&self, number: LayerId);
+
+    /// Fails where too little is free for something new, and nothing can be evicted for it. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace) and [`Error::Fs`](crate::Error::Fs).
+    fn expect_space(&self) -> Result<()>;
+
+    /// Fails where too little is free for something new: removing blobs has to be possible. May wait a bounded time for
+    /// what is evicted to make room.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace) and [`Error::Fs`](crate::Error::Fs).
+    fn require_space(&self) -> Result<()>;
+}
 
 /// The blobs and ingests of one pool.
 pub struct Content {
     metadata: Arc<Metadata>,
     files: Arc<Files>,
     settings: Settings,
-    reclaim: Reclaim,
+    neighbour: Box<dyn Neighbour>,
     writers: Arc<Writers>,
     digests: Arc<Turns<Digest>>,
     /// Ingests between the making of their file and the commit of their record.
@@ -97,13 +112,13 @@ impl Content {
         files: Arc<Files>,
         settings: Settings,
         report: RecoveryReport,
-        reclaim: Reclaim,
+        neighbour: Box<dyn Neighbour>,
     ) -> Result<Arc<Content>> {
         let content = Arc::new(Content {
             metadata,
             files,
             settings,
-            reclaim,
+            neighbour,
             writers: Arc::default(),
             digests: Arc::default(),
             being_made: Arc::default(),

@@ -34,9 +34,9 @@ impl Content {
         Ok(writer)
     }
 
-    /// Fails when there is such a blob.
+    /// Fails when there is such a blob, or was one that is retained: then it is one again.
     pub(super) fn require_unknown(&self, name: &IngestRef, digest: &Digest) -> Result<()> {
-        match self.metadata.blob(name.scope(), digest) {
+        match self.info(name.scope(), digest.clone()) {
             Err(Error::NotFound(_)) => Ok(()),
             Ok(_) => Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned()))),
             Err(err) => Err(err),
@@ -44,7 +44,8 @@ impl Content {
     }
 
     fn begin(&self, entered: Entered, total: u64, expected: Option<Digest>) -> Result<Writer> {
-        self.require_room()?;
+        // Inside of containerd's transaction: the first data may wait for space, this may not.
+        self.neighbour.expect_space()?;
         let counted = self.count_ingest()?;
         let (id, now) = (self.metadata.allocate_file(), self.now());
         let algorithm = algorithm_of(expected.as_ref());
@@ -142,24 +143,41 @@ impl Content {
     /// Takes away what was written to an ingest, and changes its record.
     pub(super) fn forget_data(&self, writer: &mut Writer, change: impl FnOnce(&mut Ingest)) -> Result<()> {
         let mut txn = self.metadata.write(self.now())?;
+        let mut promised = false;
         // The record first: it must promise nothing about data that is no longer there.
         txn.update_ingest(writer.entered.name(), writer.id, |ingest| {
+            promised = ingest.synced > 0;
             (ingest.synced, ingest.hash) = (0, None);
             change(ingest);
         })?;
-        txn.commit_unsynced()?;
+        // Nor may the promise come back in a power cut, when there is other data in the file.
+        if promised {
+            txn.commit()?
+        } else {
+            txn.commit_unsynced()?
+        }
         crate::failpoint::hit("ingest: data forgotten");
         writer.truncate()
     }
 
-    /// Fails when too few bytes are free: removing blobs has to be possible.
-    pub(super) fn require_room(&self) -> Result<()> {
-        let free = self.files.free_bytes()?;
-        if free < self.settings.min_free {
-            let what = format!("{free} bytes are free, limits.min_free is {}", self.settings.min_free);
-            return Err(Error::NoSpace { what, source: None });
-        }
+    /// Counts the ingests that there are. Those that come or go meanwhile may be missed until the next time.
+    pub(super) fn count_ingests_again(&self) -> Result<()> {
+        let mut counted = 0;
+        self.metadata.read(|records| {
+            records.each_ingest(|_| {
+                counted += 1;
+                Ok(())
+            })
+        })?;
+        self.ingests.store(counted, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts one ingest less.
+    pub(super) fn uncount_ingest(&self) {
+        // Never below zero, which would be as good as infinity.
+        let less = |count: usize| Some(count.saturating_sub(1));
+        let _ = self.ingests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     fn count_ingest(&self) -> Result<Counted<'_>> {
@@ -189,7 +207,7 @@ impl Counted<'_> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            self.content.ingests.fetch_sub(1, Ordering::Relaxed);
+            self.content.uncount_ingest();
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Delete and Abort.
 
-use std::sync::atomic::Ordering;
-
+use crate::metadata::DeletedBlob;
 use crate::types::{Digest, FileId, IngestRef, Scope};
 use crate::{Chain, Result, failpoint};
 
@@ -9,31 +8,42 @@ use super::Content;
 use super::janitor::Chore;
 
 impl Content {
-    /// Removes a blob. The record is gone, and the file out of sight if no other blob names it, when this returns;
-    /// deleting comes later.
+    /// Removes a blob. The record is gone, and the file out of sight if nothing else names it, when this returns;
+    /// deleting comes later. One that containerd deletes while a lease names it is retained.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
     pub fn delete(&self, scope: &Scope, digest: &Digest) -> Result<()> {
         let turn = self.digests.take(digest);
         let mut txn = self.metadata.write(self.now())?;
-        let unnamed = txn.remove_blob(scope, digest)?;
+        let deleted = match scope {
+            Scope::Plugin => txn.delete_blob(digest)?,
+            Scope::Api(_) => DeletedBlob::Gone(txn.remove_blob(scope, digest)?),
+        };
         failpoint::hit("delete: before the record");
         if let Err(err) = txn.commit() {
             self.janitor.add(Chore::Settle(digest.clone()));
             return Err(err);
         }
         failpoint::hit("delete: record written");
-        if let Some(id) = unnamed {
-            if let Err(err) = self.files.trash_blob(digest, id) {
-                tracing::warn!(%digest, error = %Chain(&err), "a removed blob cannot be moved to trash yet");
-                self.janitor.add(Chore::Settle(digest.clone()));
-            }
-            failpoint::hit("delete: moved to trash");
-            (self.reclaim)(id.in_trash());
+        match deleted {
+            DeletedBlob::Gone(unnamed) => self.follow(digest, unnamed),
+            DeletedBlob::Retained(_, lease) => tracing::info!(held_by = %lease, "a deleted blob is retained"),
         }
         drop(turn);
         Ok(())
+    }
+
+    /// Takes the file of a digest, whose record says `trash` now, out of sight and has it deleted. For who has the
+    /// digest to himself.
+    pub(super) fn follow(&self, digest: &Digest, unnamed: Option<FileId>) {
+        let Some(id) = unnamed else { return };
+        if let Err(err) = self.files.trash_blob(digest, id) {
+            tracing::warn!(%digest, error = %Chain(&err), "a removed blob cannot be moved to trash yet");
+            self.janitor.add(Chore::Settle(digest.clone()));
+        }
+        failpoint::hit("delete: moved to trash");
+        self.neighbour.reclaim(id.in_trash());
     }
 
     /// Gives an ingest up. Whoever writes to it learns that with the next message.
@@ -58,7 +68,7 @@ impl Content {
         let id = txn.drop_ingest(name)?;
         // containerd aborts inside of its global transaction. An ingest that comes back in a power cut harms nobody.
         txn.commit_unsynced()?;
-        self.ingests.fetch_sub(1, Ordering::Relaxed);
+        self.uncount_ingest();
         Ok(id)
     }
 
@@ -68,6 +78,6 @@ impl Content {
             // The next start finds it.
             tracing::warn!(%id, error = %Chain(&err), "the file of an ingest cannot be moved to trash");
         }
-        (self.reclaim)(id.in_trash());
+        self.neighbour.reclaim(id.in_trash());
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::metadata::{BlobFile, Metadata};
+use crate::metadata::{BlobFile, DamagedRecord, Metadata};
 use crate::types::{Digest, LayerId, Scope};
 use crate::{Chain, Result, failpoint};
 
@@ -23,8 +23,9 @@ impl Content {
         let (check, mut report) = Check::run(&self.metadata, &self.files, &self.digests, &self.being_made)?;
         if repair {
             for number in check.repair_all(&mut report) {
-                (self.reclaim)(number);
+                self.neighbour.reclaim(number);
             }
+            self.count_ingests_again()?;
         }
         Ok(report)
     }
@@ -50,7 +51,9 @@ impl Check<'_> {
     fn repair_all(&self, report: &mut FsckReport) -> Vec<LayerId> {
         let mut trash = Vec::new();
         // What cannot be read may name anything, so nothing that looks unnamed is given up.
-        let unreadable = report.problems.iter().any(|one| matches!(one.kind, ProblemKind::UnreadableRecord(_)));
+        let unreadable =
+            |kind: &ProblemKind| matches!(kind, ProblemKind::UnreadableRecord(_) | ProblemKind::UnreadableFile(..));
+        let unreadable = report.problems.iter().any(|one| unreadable(&one.kind));
         for problem in &mut report.problems {
             let given_up =
                 matches!(problem.kind, ProblemKind::WrongBlobReferences { .. } | ProblemKind::OrphanIngest(_));
@@ -79,11 +82,16 @@ impl Check<'_> {
             }
             ProblemKind::SecondName(digest, id) => {
                 let _turn = self.digests.take(digest);
+                if !self.is_second_name(digest, *id)? {
+                    return Ok(Some("changed meanwhile; run fsck again".into()));
+                }
                 self.files.unlink_ingest(*id)?;
                 "removed".into()
             }
             ProblemKind::MissingBlob(digest) | ProblemKind::WrongSize(digest) => self.repair_file(digest)?,
-            ProblemKind::BlobWithoutFile(_, digest) => return self.repair_record(digest),
+            ProblemKind::BlobWithoutFile(_, digest) => return self.repair_record(digest, None),
+            ProblemKind::UnreadableFile(digest, damaged) => return self.repair_record(digest, Some(damaged)),
+            ProblemKind::UnreadableRecord(damaged) => return self.set_record_aside(damaged),
             ProblemKind::SizesDiffer(scope, digest) => {
                 let mut txn = self.metadata.write(SystemTime::now())?;
                 let Some(file) = txn.blob_file(digest)? else { return Ok(None) };
@@ -91,6 +99,10 @@ impl Check<'_> {
                 txn.commit()?;
                 "set to that of the file".into()
             }
+            ProblemKind::DamagedRetainedBlob(digest) if self.metadata.blob_file(digest)?.is_none() => {
+                return self.repair_record(digest, None);
+            }
+            ProblemKind::DamagedRetainedBlob(digest) => self.drop_retained(digest, trash)?,
             ProblemKind::WrongBlobReferences { digest, recorded, counted } => {
                 return self.repair_references(digest, recorded, *counted, trash).map(Some);
             }
@@ -103,7 +115,7 @@ impl Check<'_> {
                 }
                 "given up".into()
             }
-            ProblemKind::UnknownName(_) | ProblemKind::UnreadableRecord(_) => return Ok(None),
+            ProblemKind::UnknownName(_) => return Ok(None),
         };
         Ok(Some(done))
     }
@@ -111,7 +123,7 @@ impl Check<'_> {
     fn reclaim_orphan(&self, digest: &Digest, trash: &mut Vec<LayerId>) -> Result<Option<String>> {
         let _turn = self.digests.take(digest);
         let mut txn = self.metadata.write(SystemTime::now())?;
-        if txn.blob_file(digest)?.is_some() {
+        if txn.blob_file(digest)?.is_some() || txn.is_blob_named(digest)? {
             return Ok(None);
         }
         let id = self.metadata.allocate_file();
@@ -136,7 +148,7 @@ impl Check<'_> {
             _ => {}
         }
         let mut txn = self.metadata.write(SystemTime::now())?;
-        let scopes = self.drop_blobs(&mut txn, digest);
+        let scopes = self.drop_blobs(&mut txn, digest)?;
         txn.repair_blob_file(digest, None);
         txn.commit()?;
         failpoint::hit("repair: damaged blob dropped");
@@ -145,27 +157,68 @@ impl Check<'_> {
         Ok(format!("dropped {scopes}: it can be pulled again when the images that need it were removed{rest}"))
     }
 
-    /// Makes the record of a file again, or drops the blobs that have none.
-    fn repair_record(&self, digest: &Digest) -> Result<Option<String>> {
+    /// Makes the record of a file again that is missing or damaged, or drops the blobs that have none.
+    fn repair_record(&self, digest: &Digest, damaged: Option<&DamagedRecord>) -> Result<Option<String>> {
         let _turn = self.digests.take(digest);
+        let kept = damaged.map(|damaged| self.files.keep_record(damaged)).transpose()?;
+        let found = self.files.find_blob(digest)?.map(|found| found.size);
         let mut txn = self.metadata.write(SystemTime::now())?;
-        if txn.blob_file(digest)?.is_some() {
+        if let Some(damaged) = damaged {
+            if txn.set_aside(damaged)?.is_none() {
+                return Ok(Some("changed meanwhile; run fsck again".into()));
+            }
+        } else if txn.blob_file(digest)?.is_some() {
             // With the first of several namespaces.
             return Ok(Some("as for the others".into()));
         }
-        let named = self.blobs.get(digest).map(Vec::as_slice).unwrap_or_default();
-        let found = self.files.find_blob(digest)?.map(|found| found.size);
+        let blobs = self.blobs.get(digest).into_iter().flatten().map(|(_, blob)| blob.size);
+        let named: Vec<u64> = blobs.chain(self.retained.get(digest).map(|retained| retained.blob.size)).collect();
         let done = match found {
-            Some(size) if named.iter().any(|(_, blob)| blob.size == size) => {
+            Some(size) if named.contains(&size) => {
                 let references = u32::try_from(named.len()).unwrap_or(u32::MAX);
                 let file = BlobFile { size, references, id: self.metadata.allocate_file() };
                 txn.repair_blob_file(digest, Some(&file));
                 "record made again".into()
             }
-            _ => format!("dropped {}", self.drop_blobs(&mut txn, digest)),
+            // Its file, if there is one, is an orphan now.
+            _ if named.is_empty() => "deleted, because nothing names it".into(),
+            _ => format!("dropped {}", self.drop_blobs(&mut txn, digest)?),
         };
         txn.commit()?;
-        Ok(Some(done))
+        Ok(Some(match kept {
+            Some(path) => format!("{done}; its bytes are in {}", path.display()),
+            None => done,
+        }))
+    }
+
+    /// Keeps the bytes of a record that cannot be read in a file, and takes it out of the way.
+    fn set_record_aside(&self, damaged: &DamagedRecord) -> Result<Option<String>> {
+        if !damaged.can_be_set_aside() {
+            return Ok(None);
+        }
+        // The file first: a crash in between leaves one more, and loses nothing.
+        let path = self.files.keep_record(damaged)?;
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        let done = txn.set_aside(damaged)?;
+        txn.commit()?;
+        Ok(Some(match done {
+            Some(done) => format!("{done}; its bytes are in {}", path.display()),
+            None => "changed meanwhile; run fsck again".to_owned(),
+        }))
+    }
+
+    /// Gives up a retained blob that nobody can use.
+    fn drop_retained(&self, digest: &Digest, trash: &mut Vec<LayerId>) -> Result<String> {
+        let _turn = self.digests.take(digest);
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        let unnamed = txn.drop_retained_blob(digest)?.flatten();
+        txn.commit()?;
+        failpoint::hit("repair: retained blob given up");
+        if let Some(id) = unnamed {
+            self.files.trash_blob(digest, id)?;
+            trash.push(id.in_trash());
+        }
+        Ok("given up".into())
     }
 
     fn repair_references(
@@ -195,7 +248,7 @@ impl Check<'_> {
     }
 
     /// Drops the records of a blob in all namespaces, and says which those are.
-    fn drop_blobs(&self, txn: &mut crate::metadata::Transaction<'_>, digest: &Digest) -> String {
+    fn drop_blobs(&self, txn: &mut crate::metadata::Transaction<'_>, digest: &Digest) -> Result<String> {
         let named = self.blobs.get(digest).map(Vec::as_slice).unwrap_or_default();
         let mut scopes = Vec::new();
         for (scope, _) in named {
@@ -205,6 +258,9 @@ impl Check<'_> {
                 Scope::Api(namespace) => format!("that of namespace {namespace}"),
             });
         }
-        scopes.join(", ")
+        if txn.forget_retained_blob(digest)? {
+            scopes.push("what a lease held".to_owned());
+        }
+        Ok(scopes.join(", "))
     }
 }

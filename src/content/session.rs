@@ -160,7 +160,7 @@ impl Content {
         if message.data.is_empty() {
             return Ok(());
         }
-        self.require_room()?;
+        self.neighbour.require_space()?;
         writer.append(&message.data, self.now())?;
         if writer.is_checkpoint_due() {
             self.checkpoint(writer)?;

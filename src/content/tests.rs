@@ -12,7 +12,7 @@ use crate::Error;
 use crate::metadata::{CommitIngest, Ingest};
 use crate::overlay::Layout;
 use crate::store::Durability;
-use crate::types::{Digest, FileId, Filter, IngestRef, Labels, LayerId, Scope};
+use crate::types::{Digest, FileId, Filter, IngestRef, Labels, LayerId, LeaseId, Member, Namespace, Scope};
 
 struct Pool {
     dir: tempfile::TempDir,
@@ -48,9 +48,8 @@ impl Pool {
         let report = recover(&metadata, &files).unwrap();
         let reclaimed: Arc<Mutex<Vec<LayerId>>> = Arc::default();
         let list = reclaimed.clone();
-        let reclaim = Box::new(move |number| list.lock().unwrap().push(number));
-        let settings = Settings { max_ingests: 10, min_free: 0 };
-        let content = Content::start(metadata.clone(), Arc::new(files), settings, report, reclaim).unwrap();
+        let (settings, trash) = (Settings { max_ingests: 10 }, Box::new(Trash(list)));
+        let content = Content::start(metadata.clone(), Arc::new(files), settings, report, trash).unwrap();
         Opened { metadata, content, reclaimed }
     }
 
@@ -101,6 +100,23 @@ impl Opened {
     }
 }
 
+/// Notes what is to be deleted; has space for everything.
+struct Trash(Arc<Mutex<Vec<LayerId>>>);
+
+impl Neighbour for Trash {
+    fn reclaim(&self, number: LayerId) {
+        self.0.lock().unwrap().push(number);
+    }
+
+    fn expect_space(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn require_space(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
 fn message(action: Action, offset: i64, data: &'static [u8]) -> Message {
     let labels = Labels::default();
     Message { action, total: 0, expected: None, offset, data: Bytes::from_static(data), labels }
@@ -138,6 +154,26 @@ fn an_ingest_is_given_up_a_day_after_it_was_last_written_to() {
     txn.update_ingest(&ingest("in use"), id, |record| record.expires_at = Some(SystemTime::UNIX_EPOCH)).unwrap();
     txn.commit().unwrap();
     assert_eq!(opened.content.expire(now).unwrap(), 0);
+    opened.stop();
+}
+
+#[test]
+fn a_leased_ingest_is_not_given_up() {
+    let pool = Pool::new();
+    let opened = pool.open();
+    opened.write(&ingest("default/7/layer a"), b"foo");
+    opened.write(&ingest("other/7/layer a"), b"foo");
+    let (namespace, lease) = (Namespace::parse("default").unwrap(), LeaseId::parse("keep").unwrap());
+    let now = SystemTime::now();
+    let later = now + Duration::from_secs(48 * 60 * 60);
+    let end = Some(later + Duration::from_secs(60));
+    let mut txn = opened.metadata.write(now).unwrap();
+    txn.create_lease(&namespace, &lease, Labels::default(), end).unwrap();
+    txn.add_member(&namespace, &lease, &Member::parse("ingests", "layer a").unwrap()).unwrap();
+    txn.commit().unwrap();
+    assert_eq!(opened.content.expire(later).unwrap(), 1);
+    assert_eq!(opened.content.status(ingest("default/7/layer a")).unwrap().offset, 3);
+    assert_eq!(opened.content.expire(later + Duration::from_secs(61)).unwrap(), 1);
     opened.stop();
 }
 

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{Advice, fadvise};
 
-use crate::metadata::{BlobFile, BlobFilePage, Metadata};
+use crate::metadata::{BlobFile, BlobFilePage, Metadata, NamedBy};
 use crate::types::{Digest, LeaseId, Namespace, Scope};
 use crate::{Chain, Result, failpoint};
 
@@ -35,10 +35,8 @@ pub struct Damage {
     pub digest: Digest,
     /// What is wrong with it.
     pub kind: DamageKind,
-    /// Who has it.
-    pub scopes: Vec<Scope>,
-    /// Unexpired leases that name it, the first of them.
-    pub leases: Vec<(Namespace, LeaseId)>,
+    /// Who names it; of leases the first ones.
+    pub named: NamedBy,
     /// What was done about it; `None` when nothing was.
     pub repair: Option<String>,
 }
@@ -64,14 +62,13 @@ impl Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Damage { digest, kind, scopes, leases, .. } = self;
+        let Damage { digest, kind, named, .. } = self;
         match kind {
             DamageKind::Is(is) => write!(f, "the content of blob {digest} has digest {is}")?,
             DamageKind::Unreadable(why) => write!(f, "blob {digest} cannot be read ({why})")?,
         }
-        let mut named: Vec<String> = scopes.iter().map(has).collect();
         let lease = |(namespace, id): &(Namespace, LeaseId)| format!("lease {:?} of {namespace}", id.as_str());
-        named.extend(leases.iter().map(lease));
+        let named: Vec<String> = named.scopes.iter().map(has).chain(named.leases.iter().map(lease)).collect();
         if named.is_empty() { f.write_str("; nothing names it") } else { write!(f, "; named by {}", named.join(", ")) }
     }
 }
@@ -160,7 +157,7 @@ impl Verification<'_> {
             Ok(done) => done,
             Err(err) => format!("failed: {}", Chain(&err)),
         });
-        Ok(Some(Damage { digest: digest.clone(), kind, scopes: named.scopes, leases: named.leases, repair }))
+        Ok(Some(Damage { digest: digest.clone(), kind, named, repair }))
     }
 
     /// Computes the digest of a file. The inner error is that of reading it.
@@ -190,8 +187,10 @@ impl Verification<'_> {
     /// Drops a damaged blob and moves its file to `lost+found`. The caller has the digest to itself.
     fn set_aside(&self, digest: &Digest, recorded: &BlobFile) -> Result<String> {
         let mut txn = self.metadata.write(SystemTime::now())?;
-        let dropped: Vec<String> = txn.drop_blob(digest)?.iter().map(has).collect();
+        let named = txn.drop_blob(digest)?;
         txn.commit()?;
+        let mut dropped: Vec<String> = named.scopes.iter().map(has).collect();
+        dropped.extend(named.retained.then(|| "what leases hold".to_owned()));
         failpoint::hit("verify: damaged blob dropped");
         // After a crash here start-up takes it for garbage: what it holds is not the blob.
         self.files.set_aside(digest, recorded.id)?;

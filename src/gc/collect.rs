@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::time::SystemTime;
 
+use super::pool::Collectible;
 use super::trace::{self, Statistics};
 use crate::Result;
-use crate::leases::Leases;
 use crate::metadata::RetainedName;
-use crate::snapshotter::Snapshotter;
+use crate::types::Digest;
 
 /// How many ended leases are deleted between two looks at whether to stop.
 const LEASES_AT_ONCE: usize = 64;
@@ -19,6 +19,8 @@ pub struct Collected {
     pub leases: usize,
     /// Retained snapshots that no lease holds any more.
     pub retained: Vec<RetainedName>,
+    /// Retained blobs that no lease holds any more.
+    pub retained_blobs: Vec<Digest>,
     /// Snapshots of the API socket that nothing holds.
     pub api_snapshots: usize,
     /// How much there was, and how long it took.
@@ -33,7 +35,7 @@ impl Collected {
 
     /// Whether nothing was removed.
     pub fn is_empty(&self) -> bool {
-        self.leases == 0 && self.snapshots() == 0
+        self.leases == 0 && self.snapshots() == 0 && self.retained_blobs.is_empty()
     }
 }
 
@@ -42,12 +44,8 @@ impl Collected {
 ///
 /// # Errors
 /// Those of the store; what was removed before stays so.
-pub(super) fn collect(
-    snapshotter: &Snapshotter,
-    leases: &Leases,
-    now: SystemTime,
-    expected: &Cell<usize>,
-) -> Result<Collected> {
+pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize>) -> Result<Collected> {
+    let (snapshotter, leases) = (pool.snapshotter(), pool.leases());
     let mut collected = Collected::default();
     let go_on = || leases.changes().is_attached();
     while go_on() {
@@ -58,6 +56,7 @@ pub(super) fn collect(
         }
     }
     collected.retained = snapshotter.give_up_unheld(go_on)?;
+    collected.retained_blobs = pool.content().give_up_unheld(go_on)?;
     if go_on() {
         (collected.api_snapshots, collected.statistics) = trace::collect(snapshotter, now, expected, go_on)?;
     }

@@ -65,7 +65,7 @@ fn run(pool: &Collectible, schedule: &Schedule) {
         let began = Instant::now();
         let failed = {
             let _run = changes.begin();
-            let result = collect::collect(pool.snapshotter(), pool.leases(), SystemTime::now(), &expected);
+            let result = collect::collect(pool, SystemTime::now(), &expected);
             if let Ok(collected) = &result {
                 report(collected, began.elapsed());
             }
@@ -123,12 +123,14 @@ fn report(collected: &Collected, took: Duration) {
     metrics::gauge!("leasehold_collection_objects").set(statistics.objects as f64);
     metrics::counter!("leasehold_collected_leases_total").increment(collected.leases as u64);
     metrics::counter!("leasehold_collected_snapshots_total").increment(collected.snapshots() as u64);
+    metrics::counter!("leasehold_collected_blobs_total").increment(collected.retained_blobs.len() as u64);
     if collected.is_empty() {
         tracing::debug!(?took, ?statistics, "nothing to collect");
     } else {
         tracing::info!(
             leases = collected.leases,
             retained = collected.retained.len(),
+            retained_blobs = collected.retained_blobs.len(),
             snapshots = collected.api_snapshots,
             objects = statistics.objects,
             read = ?statistics.read,

@@ -7,7 +7,7 @@ use super::intern::HashKey;
 use super::pool::{Collectible, advice};
 use super::trace::{self, Statistics};
 use crate::metadata::{Due, DueState, RetainedName, Unheld};
-use crate::types::{MemberKind, Namespace, Scope};
+use crate::types::{Digest, MemberKind, Namespace, Scope};
 use crate::{Error, Result};
 
 /// The most that is listed of each kind. All are counted.
@@ -22,6 +22,8 @@ pub struct Plan {
     pub leases: usize,
     /// Retained snapshots.
     pub retained: usize,
+    /// Retained blobs.
+    pub retained_blobs: usize,
     /// Snapshots of the API socket.
     pub snapshots: usize,
     /// All of them, but no more than a thousand of each kind.
@@ -35,9 +37,9 @@ pub struct Plan {
 pub struct Garbage {
     /// What it is.
     pub kind: GarbageKind,
-    /// Its namespace.
-    pub namespace: Namespace,
-    /// Its id, key or name.
+    /// Its namespace; a blob that containerd deleted has none.
+    pub namespace: Option<Namespace>,
+    /// Its id, key, name or digest.
     pub name: String,
     /// Why nothing holds it.
     pub reason: String,
@@ -50,6 +52,8 @@ pub enum GarbageKind {
     Lease,
     /// A snapshot that containerd removed.
     Retained,
+    /// A blob that containerd deleted.
+    RetainedBlob,
     /// A snapshot of the API socket.
     Snapshot,
 }
@@ -64,6 +68,7 @@ impl Collectible {
         let planned = self
             .plan_leases(now, &mut plan)
             .and_then(|()| self.plan_retained(now, &mut plan))
+            .and_then(|()| self.plan_retained_blobs(now, &mut plan))
             .and_then(|()| self.plan_snapshots(now, &mut plan));
         match planned {
             Ok(()) => Ok(plan),
@@ -81,7 +86,7 @@ impl Collectible {
             };
             plan.leases += 1;
             if plan.leases <= LISTED {
-                let (kind, name) = (GarbageKind::Lease, id.to_string());
+                let (kind, namespace, name) = (GarbageKind::Lease, Some(namespace), id.to_string());
                 plan.garbage.push(Garbage { kind, namespace, name, reason: reason.to_owned() });
             }
         }
@@ -101,7 +106,7 @@ impl Collectible {
                 if plan.retained <= LISTED {
                     plan.garbage.push(Garbage {
                         kind: GarbageKind::Retained,
-                        namespace: name.0.clone(),
+                        namespace: Some(name.0.clone()),
                         name: name.1.clone(),
                         reason: self
                             .no_lease(&name.0, kind, &name.1)?
@@ -114,6 +119,38 @@ impl Collectible {
                 None => return Ok(()),
             }
         }
+    }
+
+    fn plan_retained_blobs(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
+        let metadata = self.snapshotter().metadata();
+        let mut after = None;
+        loop {
+            let page = metadata.retained_blobs(after.as_ref(), PAGE)?;
+            for digest in &page {
+                if metadata.blob_held_by(digest, now)?.is_some() {
+                    continue;
+                }
+                plan.retained_blobs += 1;
+                if plan.retained_blobs <= LISTED {
+                    let (kind, name) = (GarbageKind::RetainedBlob, digest.to_string());
+                    let reason = self.no_lease_on_blob(digest)?;
+                    plan.garbage.push(Garbage { kind, namespace: None, name, reason });
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn no_lease_on_blob(&self, digest: &Digest) -> Result<String> {
+        for namespace in self.snapshotter().metadata().namespaces_of_content_leases() {
+            if let Some(reason) = self.no_lease(&namespace, &MemberKind::Content, digest.as_str())? {
+                return Ok(reason);
+            }
+        }
+        Ok("no lease names it".to_owned())
     }
 
     fn plan_snapshots(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
@@ -138,7 +175,7 @@ impl Collectible {
         let reason = self.no_lease(namespace, self.snapshotter().member_kind(), &name)?;
         Ok(Some(Garbage {
             kind: GarbageKind::Snapshot,
-            namespace: namespace.clone(),
+            namespace: Some(namespace.clone()),
             name,
             reason: reason
                 .unwrap_or_else(|| "no lease, no root label, and nothing that is held refers to it".to_owned()),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::collect::Collected;
+use crate::content::Content;
 use crate::leases::Leases;
 use crate::snapshotter::Snapshotter;
 use crate::{Chain, Error, Result};
@@ -10,6 +11,7 @@ use crate::{Chain, Error, Result};
 /// A pool as the collector sees it.
 pub struct Collectible {
     snapshotter: Arc<Snapshotter>,
+    content: Arc<Content>,
     leases: Arc<Leases>,
     /// The last collection, or why it failed.
     last: Mutex<Option<Result<Collected, Failure>>>,
@@ -25,8 +27,8 @@ struct Failure {
 
 impl Collectible {
     /// Takes what there is.
-    pub fn new(snapshotter: Arc<Snapshotter>, leases: Arc<Leases>) -> Collectible {
-        Collectible { snapshotter, leases, last: Mutex::new(None) }
+    pub fn new(snapshotter: Arc<Snapshotter>, content: Arc<Content>, leases: Arc<Leases>) -> Collectible {
+        Collectible { snapshotter, content, leases, last: Mutex::new(None) }
     }
 
     /// Has a collection run now, and returns what it did, or a later one. Layers that could not be deleted are tried
@@ -58,6 +60,10 @@ impl Collectible {
 
     pub(super) fn snapshotter(&self) -> &Snapshotter {
         &self.snapshotter
+    }
+
+    pub(super) fn content(&self) -> &Content {
+        &self.content
     }
 
     pub(super) fn leases(&self) -> &Leases {

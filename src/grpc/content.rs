@@ -32,7 +32,7 @@ pub(super) struct ContentService {
 impl ContentService {
     /// Makes the service of the plugin socket; `threads` is the size of the blocking pool.
     pub fn for_containerd(content: Arc<Content>, threads: usize) -> ContentService {
-        ContentService { content, writing: Slow::new(threads), reading: Slow::new(threads) }
+        ContentService { content, writing: Slow::new(threads, 4), reading: Slow::new(threads, 8) }
     }
 
     /// Where the digests and refs of a request are looked up. containerd is the only client of the plugin socket.

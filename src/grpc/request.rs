@@ -25,13 +25,16 @@ fn shortened(text: &str) -> &str {
 }
 
 /// Keeps calls that walk trees or wait from taking all of the blocking pool: containerd's short calls must get through.
+///
+/// A quarter of the pool may be walking, a quarter writing blobs, an eighth reading them, and an eighth waiting for space
+/// (`app.rs`): a quarter is left for all else.
 #[derive(Clone)]
 pub(super) struct Slow(Arc<Semaphore>);
 
 impl Slow {
-    /// Lets a quarter of `threads` be slow at a time.
-    pub fn new(threads: usize) -> Slow {
-        Slow(Arc::new(Semaphore::new((threads / 4).max(1))))
+    /// Lets one thread of every `share` of `threads` be slow at a time.
+    pub fn new(threads: usize, share: usize) -> Slow {
+        Slow(Arc::new(Semaphore::new((threads / share).max(1))))
     }
 
     /// Returns a turn, if nobody has to wait for one.
@@ -165,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn slow_work_keeps_its_turn_when_its_client_is_gone() {
-        let (slow, core) = (Slow::new(1), Arc::new(()));
+        let (slow, core) = (Slow::new(1, 4), Arc::new(()));
         let (started, has_started) = tokio::sync::oneshot::channel();
         let (finish, finished) = channel::<()>();
         let (own, own_core) = (slow.clone(), core.clone());

@@ -193,7 +193,7 @@ impl Servers {
     /// [`Error::Fs`] when a socket cannot be used.
     pub async fn serve(self, plugin: Listener, api: Listener, stop: CancellationToken) -> Result<()> {
         let (health, health_service) = health_reporter();
-        let slow = Slow::new(self.threads);
+        let slow = Slow::new(self.threads, 4);
         report_serving(&health).await;
         let snapshots = |service| {
             SnapshotsServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)

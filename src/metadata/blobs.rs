@@ -5,11 +5,15 @@
 
 use std::time::SystemTime;
 
-use super::record::{Blob, BlobFile};
+use super::damaged::DamagedRecord;
+use super::record::{Blob, BlobFile, Usage};
 use super::{Consistent, LabelUpdate, Metadata, Transaction, schema};
 use crate::store::Column;
 use crate::types::{Digest, FileId, IngestRef, Labels, Scope};
 use crate::{Error, Resource, Result};
+
+/// How many namespaces are read at a time.
+const NAMESPACES_AT_ONCE: usize = 256;
 
 /// Blobs in the order of their digests, and where the next page begins.
 pub struct BlobPage {
@@ -115,13 +119,16 @@ impl Consistent<'_> {
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_blob(&self, mut visit: impl FnMut(Result<(Scope, Digest, Blob)>) -> Result<()>) -> Result<()> {
+    pub fn each_blob(
+        &self,
+        mut visit: impl FnMut(Result<(Scope, Digest, Blob), DamagedRecord>) -> Result<()>,
+    ) -> Result<()> {
         self.txn.scan(Column::Blobs, &[], |key, value| {
             let decode = || {
                 let (scope, digest) = schema::content::parse_blob(key)?;
                 Ok((scope, digest, Blob::decode(value)?))
             };
-            visit(decode())
+            visit(decode().map_err(|err| DamagedRecord::new(Column::Blobs, key, value, &err)))
         })
     }
 
@@ -130,9 +137,15 @@ impl Consistent<'_> {
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_blob_file(&self, mut visit: impl FnMut(Digest, Result<BlobFile>) -> Result<()>) -> Result<()> {
+    pub fn each_blob_file(
+        &self,
+        mut visit: impl FnMut(Digest, Result<BlobFile, DamagedRecord>) -> Result<()>,
+    ) -> Result<()> {
         self.txn.scan(Column::Files, &[], |key, value| match schema::content::parse_file(key) {
-            Ok(digest) => visit(digest, BlobFile::decode(value)),
+            Ok(digest) => {
+                let file = BlobFile::decode(value);
+                visit(digest, file.map_err(|err| DamagedRecord::new(Column::Files, key, value, &err)))
+            }
             Err(err) => {
                 tracing::error!(error = %err, "a record's key is damaged; skipped");
                 Ok(())
@@ -169,8 +182,11 @@ impl Transaction<'_> {
         let ImportBlob { scope, file, digest, size, labels, linked, created_at } = blob;
         let key = schema::content::blob(&scope, &digest);
         let exists = self.txn.get(Column::Blobs, &key)?.is_some();
+        // Containerd has it again: one that was retained gives its reference to the new one.
+        let adopted = scope == Scope::Plugin && self.forget_retained_blob(&digest)?;
         let known = self.blob_file(&digest)?;
-        let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists)).max(1);
+        let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists));
+        let references = references.saturating_sub(u32::from(adopted)).max(1);
         match known {
             // Also where there was a record, and its file was lost.
             _ if linked => self.put_blob_file(&digest, &BlobFile { size, references, id: file }),
@@ -226,6 +242,33 @@ impl Transaction<'_> {
         self.txn.get(Column::Files, &schema::content::file(digest))?.as_deref().map(BlobFile::decode).transpose()
     }
 
+    /// Whether there is a blob of that digest in any scope, or a retained one, readable or not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn is_blob_named(&self, digest: &Digest) -> Result<bool> {
+        let has = |scope: &Scope| {
+            Ok::<_, Error>(self.txn.get(Column::Blobs, &schema::content::blob(scope, digest))?.is_some())
+        };
+        let retained = self.txn.get(Column::RetainedBlobs, &schema::content::retained_blob(digest))?;
+        if retained.is_some() || has(&Scope::Plugin)? {
+            return Ok(true);
+        }
+        let mut after: Option<Box<[u8]>> = None;
+        loop {
+            let page = self.txn.page(Column::Namespaces, &[], after.as_deref(), NAMESPACES_AT_ONCE)?;
+            for (key, _) in &page {
+                if has(&Scope::Api(schema::leases::parse_namespace(key)?))? {
+                    return Ok(true);
+                }
+            }
+            match page.into_iter().next_back() {
+                Some((key, _)) => after = Some(key),
+                None => return Ok(false),
+            }
+        }
+    }
+
     /// Sets the record of a file to what was found out; `None` when nothing names it.
     pub fn repair_blob_file(&mut self, digest: &Digest, file: Option<&BlobFile>) {
         match file {
@@ -256,13 +299,14 @@ impl Transaction<'_> {
     }
 
     /// Takes one reference off a file; returns it, in `trash`, when that was the last one.
-    fn release_file(&mut self, digest: &Digest) -> Result<Option<FileId>> {
+    pub(super) fn release_file(&mut self, digest: &Digest) -> Result<Option<FileId>> {
         let Some(file) = self.blob_file(digest)? else { return Ok(None) };
         if file.references > 1 {
             self.put_blob_file(digest, &BlobFile { references: file.references - 1, ..file });
             return Ok(None);
         }
         self.txn.delete(Column::Files, schema::content::file(digest));
+        self.freed.push((file.id.in_trash(), Usage { size: file.size, inodes: 1 }));
         self.trash(file.id.in_trash());
         Ok(Some(file.id))
     }

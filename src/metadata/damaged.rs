@@ -8,7 +8,7 @@ use crate::store::Column;
 use crate::types::Labels;
 use crate::{Chain, Error, Result};
 
-/// Before every key of a snapshot, blob or ingest that came through the plugin socket: its namespace is empty.
+/// Before every key of a snapshot or blob that came through the plugin socket: its namespace is empty.
 const PLUGIN: u8 = 0;
 
 /// A record that cannot be read, as it was found.
@@ -35,14 +35,24 @@ impl DamagedRecord {
     }
 
     /// Whether it can be set aside. What collections, leases and clients of the API socket meet is in their way until it
-    /// is. What containerd has is not: nobody but containerd knows whether it still counts on it.
+    /// is, and an upload is begun again. What containerd has stays: nobody but containerd knows whether it still counts
+    /// on it.
     pub fn can_be_set_aside(&self) -> bool {
         match self.column {
-            Column::Snapshots | Column::Blobs | Column::Ingests => self.key.first() != Some(&PLUGIN),
-            Column::Leases | Column::Members | Column::Leased | Column::Expiry | Column::Namespaces => true,
-            Column::Meta | Column::Children | Column::Layers | Column::Trash | Column::Retained | Column::Files => {
-                false
-            }
+            Column::Snapshots | Column::Blobs => self.key.first() != Some(&PLUGIN),
+            Column::Ingests
+            | Column::Leases
+            | Column::Members
+            | Column::Leased
+            | Column::Expiry
+            | Column::Namespaces => true,
+            Column::Meta
+            | Column::Children
+            | Column::Layers
+            | Column::Trash
+            | Column::Retained
+            | Column::RetainedBlobs
+            | Column::Files => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::damaged::DamagedRecord;
 use super::record::Ingest;
 use super::{Consistent, Metadata, Transaction, schema};
 use crate::store::Column;
@@ -47,8 +48,13 @@ impl Consistent<'_> {
     ///
     /// # Errors
     /// Those of `visit`, and of the store.
-    pub fn each_ingest(&self, mut visit: impl FnMut(Result<(IngestRef, Ingest)>) -> Result<()>) -> Result<()> {
-        self.txn.scan(Column::Ingests, &[], |key, value| visit(decode(key, value)))
+    pub fn each_ingest(
+        &self,
+        mut visit: impl FnMut(Result<(IngestRef, Ingest), DamagedRecord>) -> Result<()>,
+    ) -> Result<()> {
+        self.txn.scan(Column::Ingests, &[], |key, value| {
+            visit(decode(key, value).map_err(|err| DamagedRecord::new(Column::Ingests, key, value, &err)))
+        })
     }
 }
 

@@ -21,6 +21,8 @@ pub struct BlobFilePage {
 pub struct NamedBy {
     /// Those that have it.
     pub scopes: Vec<Scope>,
+    /// Whether it is kept for leases, after containerd deleted it.
+    pub retained: bool,
     /// Unexpired leases that would hold it, the first of them where there are many.
     pub leases: Vec<(Namespace, LeaseId)>,
 }
@@ -31,7 +33,8 @@ impl Metadata {
     /// # Errors
     /// Those of the store.
     pub fn named_by(&self, digest: &Digest, now: SystemTime, limit: usize) -> Result<NamedBy> {
-        let mut named = NamedBy::default();
+        let retained = self.store.get(Column::RetainedBlobs, &schema::content::retained_blob(digest))?.is_some();
+        let mut named = NamedBy { retained, ..NamedBy::default() };
         let namespaces = self.namespaces()?;
         for (namespace, _) in &namespaces {
             let left = limit.saturating_sub(named.leases.len());
@@ -67,17 +70,17 @@ impl Metadata {
 
 impl Transaction<'_> {
     /// Removes a blob that is damaged from everybody who has it, and the record of its file, which the caller sets aside.
-    /// Returns who that was. The caller has the digest to itself.
+    /// Returns who that was, without leases. The caller has the digest to itself.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn drop_blob(&mut self, digest: &Digest) -> Result<Vec<Scope>> {
-        let mut dropped = Vec::new();
+    pub fn drop_blob(&mut self, digest: &Digest) -> Result<NamedBy> {
+        let mut dropped = NamedBy { retained: self.forget_retained_blob(digest)?, ..NamedBy::default() };
         for scope in scopes(self.metadata.namespaces()?) {
             let key = schema::content::blob(&scope, digest);
             if self.txn.get(Column::Blobs, &key)?.is_some() {
                 self.txn.delete(Column::Blobs, key);
-                dropped.push(scope);
+                dropped.scopes.push(scope);
             }
         }
         self.txn.delete(Column::Files, schema::content::file(digest));

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags, fsync, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, linkat, openat, unlinkat};
 use rustix::io::Errno;
 
+use super::dir::Dir;
 use super::layers::LayerDirs;
 use crate::types::LayerId;
 use crate::{Error, FsOp, Result};
@@ -40,12 +41,46 @@ impl LayerDirs {
     /// # Errors
     /// [`Error::Fs`] and [`Error::NoSpace`].
     pub fn keep_record(&self, column: &str, text: &str) -> Result<PathBuf> {
+        self.lost_found.keep_record(column, text)
+    }
+}
+
+/// Of the directory `lost+found`.
+impl Dir {
+    /// Moves the file `name` of `from` here, under the name `aside` or one that begins with it, and returns where it is
+    /// now. `None` when there is no such file.
+    ///
+    /// # Errors
+    /// [`Error::Fs`] and [`Error::NoSpace`].
+    pub fn take_aside(&self, from: &Dir, name: &str, aside: &str) -> Result<Option<PathBuf>> {
+        let failed = |err| Error::fs(FsOp::Link, &from.path().join(name))(err);
+        for n in 0..SET_ASIDE_LIMIT {
+            let aside = if n == 0 { aside.to_owned() } else { format!("{aside}.{n}") };
+            // Renaming a file replaces what has the name, with file systems that know no other way; linking does not.
+            match linkat(from, name, self, &*aside, AtFlags::empty()) {
+                Ok(()) => {
+                    unlinkat(from, name, AtFlags::empty()).map_err(failed)?;
+                    return Ok(Some(self.path().join(aside)));
+                }
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::EXIST) => {}
+                Err(err) => return Err(failed(err)),
+            }
+        }
+        Err(failed(Errno::EXIST))
+    }
+
+    /// Writes what a damaged record of a column was to a new file of this directory, durably, and returns where it is.
+    ///
+    /// # Errors
+    /// [`Error::Fs`] and [`Error::NoSpace`].
+    pub fn keep_record(&self, column: &str, text: &str) -> Result<PathBuf> {
         for n in 0..SET_ASIDE_LIMIT {
             // No layer has a name with a hyphen.
             let name = format!("record-{column}-{n}");
-            let path = self.lost_found.path().join(&name);
+            let path = self.path().join(&name);
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = match openat(&self.lost_found, &name, flags, Mode::RUSR | Mode::WUSR) {
+            let file = match openat(self, &name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(file) => file,
                 Err(Errno::EXIST) => continue,
                 Err(err) => return Err(Error::fs(FsOp::Open, &path)(err)),
@@ -53,16 +88,33 @@ impl LayerDirs {
             let mut file = File::from(file);
             file.write_all(text.as_bytes()).map_err(Error::fs(FsOp::Write, &path))?;
             file.sync_all().map_err(Error::fs(FsOp::Sync, &path))?;
-            fsync(&self.lost_found).map_err(Error::fs(FsOp::Sync, self.lost_found.path()))?;
+            fsync(self).map_err(Error::fs(FsOp::Sync, self.path()))?;
             return Ok(path);
         }
-        Err(Error::fs(FsOp::Open, &self.lost_found.path().join(column))(Errno::EXIST))
+        Err(Error::fs(FsOp::Open, &self.path().join(column))(Errno::EXIST))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::overlay::{LayerDirs, Layout};
+    use crate::overlay::{Dir, LayerDirs, Layout};
+
+    #[test]
+    fn files_that_are_set_aside_replace_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            Dir::open(dir.path().join(name)).unwrap()
+        });
+        assert_eq!(to.take_aside(&from, "file", "7").unwrap(), None);
+        for (text, name) in [("one", "7"), ("two", "7.1")] {
+            std::fs::write(from.path().join("file"), text).unwrap();
+            let aside = to.take_aside(&from, "file", "7").unwrap().unwrap();
+            assert_eq!(aside, to.path().join(name));
+            assert_eq!(std::fs::read_to_string(aside).unwrap(), text);
+            assert_eq!(from.names().unwrap().len(), 0);
+        }
+    }
 
     #[test]
     fn records_are_kept_side_by_side() {

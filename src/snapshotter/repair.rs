@@ -181,6 +181,11 @@ impl Check<'_> {
     /// Gives up a retained snapshot that lost a layer: nobody can use it any more. Returns what is to be reclaimed.
     fn drop_retained(&self, name: &RetainedName) -> Result<Vec<LayerId>> {
         let mut txn = self.metadata.write(SystemTime::now())?;
+        // Of that name another one may have been removed meanwhile, which is whole.
+        let seen = self.retained.get(name).map(|seen| seen.removed_at);
+        if self.metadata.retained(&name.0, &name.1)?.map(|now| now.removed_at) != seen {
+            return Ok(Vec::new());
+        }
         let trashed = txn.drop_retained(name)?.unwrap_or_default();
         txn.commit()?;
         for id in &trashed {

@@ -36,7 +36,10 @@ impl Snapshotter {
 
     /// Fails where too little is free for something new. Before that, while it may help and for a bounded time, has
     /// retained snapshots evicted: they are a help to the next pull, and must not be what makes this one fail.
-    pub(super) fn require_free_space(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] and [`Error::Fs`].
+    pub fn require_free_space(&self) -> Result<()> {
         let refusal = match self.check_free_space() {
             Err(err @ Error::NoSpace { .. }) => err,
             result => return result,
@@ -63,6 +66,17 @@ impl Snapshotter {
             }
         }
         Err(refusal)
+    }
+
+    /// Fails where too little is free for something new and nothing can be evicted for it. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] and [`Error::Fs`].
+    pub fn expect_free_space(&self) -> Result<()> {
+        match self.check_free_space() {
+            Err(Error::NoSpace { .. }) if self.pressure.ask().is_some() => Ok(()),
+            result => result,
+        }
     }
 
     /// Passes a result through. Where something did not fit, the evictor hears of it.

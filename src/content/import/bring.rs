@@ -42,7 +42,7 @@ struct Unrecorded<'c> {
 impl Content {
     /// Brings a file as the blob of a digest, and returns its size. The inner error is why it is not brought.
     pub(super) fn bring(&self, found: Found, digest: &Digest, meter: &Meter<'_>) -> Result<Result<(u64, Way), Reason>> {
-        self.require_room()?;
+        self.neighbour.require_space()?;
         let id = self.metadata.allocate_file();
         // Until there is a record of it a check takes the file for an orphan, unless it finds this.
         let _being_made = self.being_made.take(&id);
@@ -59,8 +59,7 @@ impl Content {
                 (Way::Cloned, Some(own), read)
             } else {
                 // Across file systems, and where the file system has no such thing.
-                self.require_room_for(metadata.len())?;
-                let read = copy(file, &own, id, digest, meter)?;
+                let read = self.copy(file, &own, id, digest, meter)?;
                 (Way::Copied, Some(own), read)
             }
         };
@@ -76,12 +75,12 @@ impl Content {
         failpoint::hit("import: synced");
         let now = self.now();
         let made_at = metadata.modified().unwrap_or(now).min(now);
-        self.adopt(&unrecorded, digest, size, made_at)?;
+        self.make_blob(&unrecorded, digest, size, made_at)?;
         Ok(Ok((size, way)))
     }
 
     /// Makes a blob of a file that is complete and durable.
-    fn adopt(&self, unrecorded: &Unrecorded<'_>, digest: &Digest, size: u64, created_at: SystemTime) -> Result<()> {
+    fn make_blob(&self, unrecorded: &Unrecorded<'_>, digest: &Digest, size: u64, created_at: SystemTime) -> Result<()> {
         let id = unrecorded.id;
         let turn = self.digests.take(digest);
         let linked = self.link(id, digest, || Ok(()))?;
@@ -106,14 +105,28 @@ impl Content {
         Ok(found.is_final() && found.metadata.dev() == self.files.device()?)
     }
 
-    /// Fails when so much more is too much.
-    fn require_room_for(&self, bytes: u64) -> Result<()> {
-        let (free, min_free) = (self.files.free_bytes()?, self.settings.min_free);
-        if free < min_free.saturating_add(bytes) {
-            let what = format!("{bytes} bytes are to be copied, {free} are free, limits.min_free is {min_free}");
-            return Err(Error::NoSpace { what, source: None });
-        }
-        Ok(())
+    /// Copies a file; otherwise like [`digest_of`].
+    fn copy(
+        &self,
+        from: &File,
+        to: &File,
+        id: FileId,
+        digest: &Digest,
+        meter: &Meter<'_>,
+    ) -> Result<Result<(Digest, u64), Reason>> {
+        let path = PathBuf::from(format!("ingests/{id}"));
+        let mut hasher = Hasher::new(digest.algorithm());
+        let mut write_back = WriteBack::default();
+        let read = each_chunk(from, |chunk, offset| {
+            // What containers and removals need is theirs, however large this is.
+            self.neighbour.require_space()?;
+            to.write_all_at(chunk, offset).map_err(Error::fs(FsOp::Write, &path))?;
+            hasher.update(chunk);
+            write_back.advance(to, offset + chunk.len() as u64).map_err(Error::fs(FsOp::Write, &path))?;
+            meter.advance(chunk.len() as u64)
+        })?;
+        let is = hasher.digest()?;
+        Ok(read.map(|size| (is, size)))
     }
 }
 
@@ -150,27 +163,6 @@ fn digest_of(file: &File, digest: &Digest, meter: &Meter<'_>) -> Result<Result<(
     let mut hasher = Hasher::new(digest.algorithm());
     let read = each_chunk(file, |chunk, _| {
         hasher.update(chunk);
-        meter.advance(chunk.len() as u64)
-    })?;
-    let is = hasher.digest()?;
-    Ok(read.map(|size| (is, size)))
-}
-
-/// Copies a file; otherwise like [`digest_of`].
-fn copy(
-    from: &File,
-    to: &File,
-    id: FileId,
-    digest: &Digest,
-    meter: &Meter<'_>,
-) -> Result<Result<(Digest, u64), Reason>> {
-    let path = PathBuf::from(format!("ingests/{id}"));
-    let mut hasher = Hasher::new(digest.algorithm());
-    let mut write_back = WriteBack::default();
-    let read = each_chunk(from, |chunk, offset| {
-        to.write_all_at(chunk, offset).map_err(Error::fs(FsOp::Write, &path))?;
-        hasher.update(chunk);
-        write_back.advance(to, offset + chunk.len() as u64).map_err(Error::fs(FsOp::Write, &path))?;
         meter.advance(chunk.len() as u64)
     })?;
     let is = hasher.digest()?;
