@@ -1,6 +1,7 @@
 //! `leasehold content`: blobs.
 
 mod import;
+mod ls;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,8 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// List blobs, and what is retained of those that containerd deleted.
+    Ls(ls::Args),
     /// Take over the blobs of containerd's own store, so that nothing has to be pulled again.
     ///
     /// To switch a node: import while containerd runs, have it use leasehold's content store (leasehold config
@@ -29,6 +32,7 @@ enum Command {
 
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
+        Command::Ls(args) => ls::run(config, args),
         Command::Import(args) => import::run(config, args),
     }
 }

@@ -1,4 +1,6 @@
-//! Blobs, for the command line: long work on them, told of while it goes on.
+//! Blobs, for the command line: lists of them, and long work on them, told of while it goes on.
+
+mod list;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -91,6 +93,18 @@ impl<M> Listener<M> {
 
 #[tonic::async_trait]
 impl Blobs for BlobsService {
+    type ListStream = Messages<api::ListBlobsResponse>;
+
+    async fn list(&self, request: Request<api::ListBlobsRequest>) -> Result<Response<Self::ListStream>, Status> {
+        Ok(list::blobs(&self.content, span("Blobs/List", request.metadata(), "")))
+    }
+
+    type UploadsStream = Messages<api::UploadsResponse>;
+
+    async fn uploads(&self, request: Request<api::UploadsRequest>) -> Result<Response<Self::UploadsStream>, Status> {
+        Ok(list::uploads(&self.content, span("Blobs/Uploads", request.metadata(), "")))
+    }
+
     type VerifyStream = Messages<api::VerifyResponse>;
 
     async fn verify(&self, request: Request<api::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
