@@ -37,7 +37,7 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when it is not what it was said to be; [`Error::AlreadyExists`] when the blob is there, and
-    /// the ingest is gone then; [`Error::NotFound`] when it was given up.
+    /// the ingest is gone then; [`Error::NotFound`] when it was given up, and for the lease of the request.
     pub(super) fn commit(&self, mut writer: Writer, commit: Commit) -> Result<Reply> {
         let result = self.try_commit(&mut writer, commit);
         if result.is_err() {
@@ -59,8 +59,15 @@ impl Content {
         // An upload that is given up at this moment has no file any more.
         let linked = self.link(id, &digest, || writer.sync());
         let linked = linked.map_err(|err| writer.entered.require_wanted().err().unwrap_or(err))?;
-        let request =
-            CommitIngest { name, file: id, digest: digest.clone(), size, labels: commit.labels, linked: linked.own };
+        let request = CommitIngest {
+            name,
+            file: id,
+            digest: digest.clone(),
+            size,
+            labels: commit.labels,
+            linked: linked.own,
+            lease: writer.lease.clone(),
+        };
         let stored = self.record(id, &digest, &linked, |txn| txn.commit_ingest(request))?;
         failpoint::hit("commit: record written");
         self.uncount_ingest();

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::SystemTime;
 
 use super::pool::Collectible;
-use super::trace::{self, Statistics};
+use super::trace::{self, Removed, Statistics};
 use crate::Result;
 use crate::metadata::RetainedName;
 use crate::types::Digest;
@@ -23,6 +23,10 @@ pub struct Collected {
     pub retained_blobs: Vec<Digest>,
     /// Snapshots of the API socket that nothing holds.
     pub api_snapshots: usize,
+    /// Blobs of the API socket that nothing holds.
+    pub blobs: usize,
+    /// Uploads on the API socket that nothing holds.
+    pub ingests: usize,
     /// How much there was, and how long it took.
     pub statistics: Statistics,
 }
@@ -35,7 +39,8 @@ impl Collected {
 
     /// Whether nothing was removed.
     pub fn is_empty(&self) -> bool {
-        self.leases == 0 && self.snapshots() == 0 && self.retained_blobs.is_empty()
+        let blobs = self.blobs + self.retained_blobs.len();
+        self.leases == 0 && self.snapshots() == 0 && blobs == 0 && self.ingests == 0
     }
 }
 
@@ -45,7 +50,7 @@ impl Collected {
 /// # Errors
 /// Those of the store; what was removed before stays so.
 pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize>) -> Result<Collected> {
-    let (snapshotter, leases) = (pool.snapshotter(), pool.leases());
+    let leases = pool.leases();
     let mut collected = Collected::default();
     let go_on = || leases.changes().is_attached();
     while go_on() {
@@ -55,10 +60,11 @@ pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize
             break;
         }
     }
-    collected.retained = snapshotter.give_up_unheld(go_on)?;
+    collected.retained = pool.snapshotter().give_up_unheld(go_on)?;
     collected.retained_blobs = pool.content().give_up_unheld(go_on)?;
     if go_on() {
-        (collected.api_snapshots, collected.statistics) = trace::collect(snapshotter, now, expected, go_on)?;
+        let (Removed { snapshots, blobs, ingests }, statistics) = trace::collect(pool, now, expected, go_on)?;
+        collected = Collected { api_snapshots: snapshots, blobs, ingests, statistics, ..collected };
     }
     Ok(collected)
 }

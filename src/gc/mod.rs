@@ -46,6 +46,7 @@ mod resource;
 mod retainers;
 mod schedule;
 mod stock;
+mod sweepable;
 mod trace;
 mod why;
 
