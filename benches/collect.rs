@@ -73,7 +73,7 @@ fn pool(resources: usize) -> Pool {
     (0..resources / PER_IMAGE).for_each(|number| image(snapshotter.metadata(), number));
     snapshotter.metadata().sync().unwrap();
     let leases = Arc::new(Leases::new(snapshotter.metadata().clone(), Arc::default()));
-    let of_content = content::Settings { max_ingests: 1 };
+    let of_content = content::Settings { max_ingests: 1, sharing: content::Sharing::Shared };
     let (metadata, report) = (snapshotter.metadata().clone(), RecoveryReport::default());
     let content = Content::start(metadata, files, of_content, report, Box::new(Nobody)).unwrap();
     let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases, content));

@@ -24,6 +24,7 @@ mod recover;
 mod remove;
 mod repair;
 mod session;
+mod shared;
 mod sweep;
 mod turns;
 mod write_back;
@@ -56,6 +57,17 @@ use writers::Writers;
 pub struct Settings {
     /// How many ingests there may be at a time.
     pub max_ingests: usize,
+    /// What namespaces have from each other.
+    pub sharing: Sharing,
+}
+
+/// What namespaces of the API socket have from each other. They share files in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Who announces a digest that anybody has need not upload it.
+    Shared,
+    /// Who wants a blob has to upload all of it, unless a namespace that has it is labelled as shareable.
+    Isolated,
 }
 
 /// What others do for the content store: the pool's other store, because they share trash and space, and the collector.
