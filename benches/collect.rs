@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use leasehold::content::{self, Content, Files, Neighbour, RecoveryReport};
+use leasehold::content::{self, Content, Files, Neighbour};
 use leasehold::gc::{Collectible, Collector, Schedule};
 use leasehold::leases::Leases;
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
@@ -42,6 +42,23 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::parse(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))).unwrap()
 }
 
+/// There are no blobs, and nothing that makes room for them.
+struct Alone;
+
+impl Neighbour for Alone {
+    fn reclaim(&self, _: LayerId) {}
+
+    fn expect_space(&self) -> leasehold::Result<()> {
+        Ok(())
+    }
+
+    fn require_space(&self) -> leasehold::Result<()> {
+        Ok(())
+    }
+
+    fn look_for_expired(&self) {}
+}
+
 struct Pool {
     snapshotter: Arc<Snapshotter>,
     collectible: Arc<Collectible>,
@@ -66,35 +83,18 @@ fn pool(resources: usize) -> Pool {
         reclaim_per_second: 0,
         cleanup_wait: Duration::ZERO,
     };
-    let files = Arc::new(Files::open(&layout).unwrap());
     // Before the records are made: recovery would miss their directories.
-    let (snapshotter, _) = Snapshotter::start(Arc::new(metadata), layout, dirs, settings).unwrap();
+    let (metadata, files) = (Arc::new(metadata), Arc::new(Files::open(&layout).unwrap()));
+    let blobs = content::recover(&metadata, &files).unwrap();
+    let (snapshotter, _) = Snapshotter::start(metadata.clone(), layout, dirs, settings).unwrap();
+    let settings = content::Settings { max_ingests: 0, sharing: content::Sharing::Shared };
+    let content = Content::start(metadata, files, settings, blobs, Box::new(Alone)).unwrap();
     let snapshotter = Arc::new(snapshotter);
     (0..resources / PER_IMAGE).for_each(|number| image(snapshotter.metadata(), number));
     snapshotter.metadata().sync().unwrap();
     let leases = Arc::new(Leases::new(snapshotter.metadata().clone(), Arc::default()));
-    let of_content = content::Settings { max_ingests: 1, sharing: content::Sharing::Shared };
-    let (metadata, report) = (snapshotter.metadata().clone(), RecoveryReport::default());
-    let content = Content::start(metadata, files, of_content, report, Box::new(Nobody)).unwrap();
-    let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases, content));
+    let collectible = Arc::new(Collectible::new(snapshotter.clone(), content, leases));
     Pool { snapshotter, collectible, _dir: dir }
-}
-
-/// There are no blobs.
-struct Nobody;
-
-impl Neighbour for Nobody {
-    fn reclaim(&self, _number: LayerId) {}
-
-    fn expect_space(&self) -> leasehold::Result<()> {
-        Ok(())
-    }
-
-    fn require_space(&self) -> leasehold::Result<()> {
-        Ok(())
-    }
-
-    fn look_for_expired(&self) {}
 }
 
 /// Makes the records of one image, in two transactions: a commit changes what was prepared before.

@@ -115,7 +115,7 @@ impl App {
         let leases = Arc::new(Leases::new(metadata.clone(), Arc::default()));
         let neighbour = Box::new(Neighbour { snapshotter: snapshotter.clone(), changes: leases.changes().clone() });
         let content = Content::start(metadata, Arc::new(files), content_settings(&config), blobs, neighbour)?;
-        let collectible = Arc::new(Collectible::new(snapshotter.clone(), leases.clone(), content.clone()));
+        let collectible = Arc::new(Collectible::new(snapshotter.clone(), content.clone(), leases.clone()));
         Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
 

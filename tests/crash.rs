@@ -11,6 +11,8 @@ mod damage;
 mod leases;
 #[path = "crash/points.rs"]
 mod points;
+#[path = "crash/retained_blobs.rs"]
+mod retained_blobs;
 #[path = "crash/retention.rs"]
 mod retention;
 #[path = "crash/workload.rs"]
@@ -157,6 +159,21 @@ fn evictions() -> &'static BTreeSet<String> {
     })
 }
 
+/// Deletes what a lease names, and has it back or given up.
+fn retained_blob_changes() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = retained_blobs::template();
+        each_point(|at| {
+            let site = site();
+            damage::copy(template.root(), site.root());
+            let (answered, outcome) = retained_blobs::run(&site, at);
+            retained_blobs::check(&site, answered);
+            outcome
+        })
+    })
+}
+
 /// Uploads, commits and deletes, on a pool with everything that crashes leave of blobs.
 fn uploads() -> &'static BTreeSet<String> {
     static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
@@ -198,6 +215,13 @@ fn privileged_a_crash_at_every_point_of_an_eviction_loses_nothing_that_is_leased
 fn privileged_uploads_and_blobs_survive_a_crash_at_every_point_of_their_changes() {
     if is_root("uploads_and_blobs_survive_a_crash_at_every_point_of_their_changes") {
         uploads();
+    }
+}
+
+#[test]
+fn privileged_blobs_that_are_leased_survive_a_crash_at_every_point_of_their_deletion() {
+    if is_root("blobs_that_are_leased_survive_a_crash_at_every_point_of_their_deletion") {
+        retained_blob_changes();
     }
 }
 
@@ -246,8 +270,17 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 #[test]
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
-        let runs =
-            [workload(), recovery(), repair(), lease_changes(), collections(), evictions(), uploads(), blob_repair()];
+        let runs = [
+            workload(),
+            recovery(),
+            repair(),
+            lease_changes(),
+            collections(),
+            evictions(),
+            uploads(),
+            retained_blob_changes(),
+            blob_repair(),
+        ];
         let crashed: BTreeSet<String> = runs.into_iter().flatten().cloned().collect();
         let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();
         assert!(missed.is_empty(), "no crash at {missed:?}");

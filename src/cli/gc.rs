@@ -42,8 +42,9 @@ fn print_json(dry_run: bool, answer: &CollectResponse) {
     println!(
         "{:#}",
         json!({
-            "dry_run": dry_run, "leases": answer.leases, "retained": answer.retained, "snapshots": answer.snapshots,
-            "blobs": answer.blobs, "ingests": answer.ingests,
+            "dry_run": dry_run, "leases": answer.leases, "retained": answer.retained,
+            "retained_blobs": answer.retained_blobs, "snapshots": answer.snapshots, "blobs": answer.blobs,
+            "ingests": answer.ingests,
             "objects": answer.objects, "marked": answer.marked, "read_ns": answer.read_nanos,
             "mark_ns": answer.mark_nanos, "sweep_ns": answer.sweep_nanos, "garbage": garbage,
         })
@@ -60,10 +61,12 @@ fn print_text(dry_run: bool, answer: &CollectResponse) {
         println!("{table}\n");
     }
     println!(
-        "{} {} ended leases, {} retained snapshots, {} snapshots, {} blobs and {} uploads of the API socket",
+        "{} {} ended leases, {} retained snapshots, {} retained blobs; of the API socket {} snapshots, {} blobs and {} \
+         uploads",
         if dry_run { "would remove" } else { "removed" },
         answer.leases,
         answer.retained,
+        answer.retained_blobs,
         answer.snapshots,
         answer.blobs,
         answer.ingests

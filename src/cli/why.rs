@@ -113,7 +113,7 @@ fn print(found: &Explained) {
     for (depth, hold) in found.holds.iter().enumerate() {
         println!("{}{}", "  ".repeat(depth + 1), shown(hold));
     }
-    if found.kind == "containerd" && found.after_removal.is_empty() {
+    if ["containerd", "blob"].contains(&found.kind.as_str()) && found.after_removal.is_empty() {
         println!("  after a removal nothing would keep it");
     }
     for hold in &found.after_removal {
@@ -129,6 +129,8 @@ fn what_it_is(kind: &str) -> &str {
     match kind {
         "containerd" => "snapshot of containerd",
         "retained" => "retained snapshot",
+        "blob" => "blob of containerd",
+        "retained-blob" => "retained blob",
         "snapshot" => "snapshot of the API socket",
         "trash" => "layer in trash",
         other => other,

@@ -1,8 +1,8 @@
-//! Ingests that nobody goes on with are given up.
+//! Ingests that nobody goes on with are given up, unless a lease names them.
 
 use std::time::{Duration, SystemTime};
 
-use crate::types::{FileId, IngestRef, Scope};
+use crate::types::{FileId, IngestRef, MemberKind, Scope};
 use crate::{Chain, Error, Result};
 
 use super::Content;
@@ -43,7 +43,7 @@ impl Content {
         for (name, id) in expired {
             // After a kill the file knows better than the record. Whoever writes has the ref.
             let written_at = self.files.find_ingest(id)?.map(|found| found.written_at);
-            if written_at.is_some_and(|at| expiry(at) >= now) {
+            if written_at.is_some_and(|at| expiry(at) >= now) || self.is_leased(&name, now)? {
                 continue;
             }
             given_up += usize::from(self.expire_one(&name, id, now)?);
@@ -51,6 +51,12 @@ impl Content {
         // What failed on its way may have been counted wrongly.
         self.count_ingests_again()?;
         Ok(given_up)
+    }
+
+    /// Whether a lease names an upload.
+    fn is_leased(&self, name: &IngestRef, now: SystemTime) -> Result<bool> {
+        let Some((namespace, text)) = name.in_leases() else { return Ok(false) };
+        Ok(self.metadata.held_by(&namespace, &MemberKind::Ingests, text, now)?.is_some())
     }
 
     fn expire_one(&self, name: &IngestRef, id: FileId, now: SystemTime) -> Result<bool> {

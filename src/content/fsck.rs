@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::metadata::{Blob, BlobFile, DamagedRecord, Ingest, Metadata};
+use crate::metadata::{Blob, BlobFile, DamagedRecord, Ingest, Metadata, RetainedBlob};
 use crate::types::{Digest, FileId, IngestRef, Scope};
 
 use super::files::Files;
@@ -53,6 +53,8 @@ pub enum ProblemKind {
     BlobWithoutFile(Scope, Digest),
     /// A blob whose record has another size than that of its file.
     SizesDiffer(Scope, Digest),
+    /// A retained blob without a record of its file, or with one of another size.
+    DamagedRetainedBlob(Digest),
     /// A file whose record counts wrongly the blobs that name it.
     WrongBlobReferences {
         /// The file.
@@ -82,6 +84,7 @@ impl ProblemKind {
             ProblemKind::WrongSize(_) => "wrong-size",
             ProblemKind::BlobWithoutFile(..) => "blob-without-file",
             ProblemKind::SizesDiffer(..) => "sizes-differ",
+            ProblemKind::DamagedRetainedBlob(_) => "damaged-retained-blob",
             ProblemKind::WrongBlobReferences { .. } => "wrong-blob-references",
             ProblemKind::MissingIngest(..) => "missing-ingest",
             ProblemKind::UnreadableRecord(_) | ProblemKind::UnreadableFile(..) => "unreadable-record",
@@ -103,6 +106,9 @@ impl fmt::Display for ProblemKind {
             }
             ProblemKind::SizesDiffer(scope, digest) => {
                 write!(f, "the records of blob {digest}{} and of its file say different sizes", In(scope))
+            }
+            ProblemKind::DamagedRetainedBlob(digest) => {
+                write!(f, "the record of the file of retained blob {digest} is missing, or says another size")
             }
             ProblemKind::WrongBlobReferences { digest, recorded, counted } => {
                 write!(f, "the file of blob {digest} is named {counted} times, its record says {}", recorded.references)
@@ -135,6 +141,7 @@ pub(super) struct Check<'a> {
     being_made: &'a Arc<Turns<FileId>>,
     /// Which scopes have a blob of each digest.
     pub blobs: BTreeMap<Digest, Vec<(Scope, Blob)>>,
+    pub retained: BTreeMap<Digest, RetainedBlob>,
     recorded: BTreeMap<Digest, BlobFile>,
     /// Files whose records are there and cannot be decoded.
     unreadable: HashSet<Digest>,
@@ -157,6 +164,7 @@ impl<'a> Check<'a> {
             digests,
             being_made,
             blobs: BTreeMap::new(),
+            retained: BTreeMap::new(),
             recorded: BTreeMap::new(),
             unreadable: HashSet::new(),
             ingests: Vec::new(),
@@ -181,11 +189,18 @@ impl<'a> Check<'a> {
     }
 
     fn read_records(&mut self) -> Result<()> {
-        let Check { metadata, blobs, recorded, unreadable, ingests, trash, found, .. } = self;
+        let Check { metadata, blobs, retained, recorded, unreadable, ingests, trash, found, .. } = self;
         metadata.read(|records| {
             records.each_blob(|entry| {
                 match entry {
                     Ok((scope, digest, blob)) => blobs.entry(digest).or_default().push((scope, blob)),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
+                }
+                Ok(())
+            })?;
+            records.each_retained_blob(|entry| {
+                match entry {
+                    Ok((digest, record)) => drop(retained.insert(digest, record)),
                     Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
                 }
                 Ok(())
@@ -227,8 +242,15 @@ impl<'a> Check<'a> {
             let differing = named.iter().filter(|(_, blob)| blob.size != file.size);
             self.found.extend(differing.map(|(scope, _)| ProblemKind::SizesDiffer(scope.clone(), digest.clone())));
         }
+        for (digest, retained) in &self.retained {
+            let agrees = self.recorded.get(digest).is_some_and(|file| file.size == retained.blob.size);
+            if !agrees && !self.unreadable.contains(digest) {
+                self.found.push(ProblemKind::DamagedRetainedBlob(digest.clone()));
+            }
+        }
         for (digest, file) in &self.recorded {
-            let counted = self.blobs.get(digest).map_or(0, Vec::len);
+            let retained = usize::from(self.retained.contains_key(digest));
+            let counted = self.blobs.get(digest).map_or(0, Vec::len) + retained;
             let counted = u32::try_from(counted).unwrap_or(u32::MAX);
             if counted != file.references {
                 let (digest, recorded) = (digest.clone(), file.clone());
@@ -304,6 +326,7 @@ impl<'a> Check<'a> {
             ProblemKind::UnknownName(_)
             | ProblemKind::BlobWithoutFile(..)
             | ProblemKind::SizesDiffer(..)
+            | ProblemKind::DamagedRetainedBlob(_)
             | ProblemKind::WrongBlobReferences { .. }
             | ProblemKind::UnreadableRecord(_)
             | ProblemKind::UnreadableFile(..) => true,

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::Result;
 use crate::metadata::{Blob, LabelUpdate};
 use crate::types::{Adaptor, Digest, Scope};
+use crate::{Error, Result};
 
 use super::Content;
 
@@ -29,13 +29,17 @@ impl Adaptor for Info {
 }
 
 impl Content {
-    /// Returns a blob.
+    /// Returns a blob. Where containerd asks for one that is retained it is containerd's again, because it may count on
+    /// it from now on, and says nothing more about that.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound).
+    /// [`Error::NotFound`].
     pub fn info(&self, scope: &Scope, digest: Digest) -> Result<Info> {
-        let blob = self.metadata.blob(scope, &digest)?;
-        Ok(Info { digest, blob })
+        let blob = match self.metadata.blob(scope, &digest) {
+            Err(Error::NotFound(resource)) => self.adopt(scope, &digest)?.ok_or(Error::NotFound(resource)),
+            found => found,
+        };
+        Ok(Info { blob: blob?, digest })
     }
 
     /// Returns a blob if its record is in memory. For threads that must not wait.
@@ -43,14 +47,18 @@ impl Content {
     /// # Errors
     /// As for [`info`](Self::info).
     pub fn info_cached(&self, scope: &Scope, digest: &Digest) -> Result<Option<Info>> {
-        let blob = self.metadata.cached_blob(scope, digest)?;
+        let blob = match self.metadata.cached_blob(scope, digest) {
+            // To adopt it is to wait for the disk.
+            Err(Error::NotFound(_)) if self.may_be_retained(scope, digest)? => None,
+            found => found?,
+        };
         Ok(blob.map(|blob| Info { digest: digest.clone(), blob }))
     }
 
     /// Changes labels and returns what the blob is now.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    /// [`Error::NotFound`], [`Error::Invalid`].
     pub fn update(&self, scope: &Scope, digest: Digest, update: LabelUpdate) -> Result<Info> {
         let mut txn = self.metadata.write(self.now())?;
         let blob = txn.update_blob(scope, &digest, update)?;

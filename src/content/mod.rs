@@ -15,6 +15,7 @@ mod expire;
 mod files;
 mod fsck;
 mod hasher;
+mod holds;
 mod info;
 mod janitor;
 mod list;

@@ -42,16 +42,17 @@ impl Content {
         Ok(writer)
     }
 
-    /// Fails when there is such a blob. The lease of a request on the API socket names it then.
+    /// Fails when there is such a blob, or was one that is retained: then it is one again. The lease of a request on the API
+    /// socket names it then.
     pub(super) fn require_unknown(&self, scope: &Scope, digest: &Digest, lease: Option<&LeaseId>) -> Result<()> {
-        let found = self.metadata.blob(scope, digest).and_then(|_| match scope {
-            Scope::Plugin => Ok(()),
-            Scope::Api(_) => {
+        let found = match scope {
+            Scope::Plugin => self.info(scope, digest.clone()).map(drop),
+            Scope::Api(_) => self.metadata.blob(scope, digest).and_then(|_| {
                 let mut txn = self.metadata.write(self.now())?;
                 txn.find_blob(scope, digest, lease)?;
                 txn.commit()
-            }
-        });
+            }),
+        };
         match found {
             Err(Error::NotFound(Resource::Blob(_))) => Ok(()),
             Ok(()) => Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned()))),

@@ -36,13 +36,13 @@ impl Content {
     /// [`Error::NotFound`]; [`Error::OutOfRange`] for an offset behind the end; [`Error::Corrupt`] when the file is
     /// missing.
     pub fn read(&self, scope: &Scope, digest: Digest, offset: i64, size: i64) -> Result<Reader> {
-        let blob = self.metadata.blob(scope, &digest)?;
+        let blob_size = self.size(scope, &digest)?;
         let position = u64::try_from(offset).unwrap_or(0);
-        if position > blob.size {
-            let problem = format!("a read at {position} is behind its end at {}", blob.size);
+        if position > blob_size {
+            let problem = format!("a read at {position} is behind its end at {blob_size}");
             return Err(Error::OutOfRange { resource: named(&digest), problem });
         }
-        let rest = blob.size - position;
+        let rest = blob_size - position;
         let wanted = u64::try_from(size).ok().filter(|size| (1..rest).contains(size)).unwrap_or(rest);
         let file = match self.files.open_blob(&digest)? {
             Some(file) => file,
@@ -60,8 +60,19 @@ impl Content {
         Ok(reader)
     }
 
-    fn missing(&self, scope: &Scope, digest: &Digest) -> Error {
+    /// Returns how large a blob is that can be read in a scope: a retained one is there for who reads.
+    fn size(&self, scope: &Scope, digest: &Digest) -> Result<u64> {
         match self.metadata.blob(scope, digest) {
+            Err(Error::NotFound(resource)) if *scope == Scope::Plugin => {
+                let retained = self.metadata.retained_blob(digest)?;
+                retained.map(|retained| retained.blob.size).ok_or(Error::NotFound(resource))
+            }
+            found => found.map(|blob| blob.size),
+        }
+    }
+
+    fn missing(&self, scope: &Scope, digest: &Digest) -> Error {
+        match self.size(scope, digest) {
             Ok(_) => Error::Corrupt(format!("the file of blob {digest} is missing; see leasehold fsck")),
             Err(err) => err,
         }

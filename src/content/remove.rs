@@ -1,5 +1,6 @@
 //! Delete and Abort.
 
+use crate::metadata::DeletedBlob;
 use crate::types::{Digest, FileId, IngestRef, LeaseId, Scope};
 use crate::{Chain, Result, failpoint};
 
@@ -7,8 +8,8 @@ use super::Content;
 use super::janitor::Chore;
 
 impl Content {
-    /// Removes a blob. The record is gone, and the file out of sight if no other blob names it, when this returns;
-    /// deleting comes later.
+    /// Removes a blob. The record is gone, and the file out of sight if nothing else names it, when this returns;
+    /// deleting comes later. One that containerd deletes while a lease names it is retained.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -23,7 +24,10 @@ impl Content {
     pub fn delete_from(&self, scope: &Scope, digest: &Digest, lease: Option<&LeaseId>) -> Result<()> {
         let turn = self.digests.take(digest);
         let mut txn = self.metadata.write(self.now())?;
-        let unnamed = txn.remove_blob(scope, digest)?;
+        let deleted = match scope {
+            Scope::Plugin => txn.delete_blob(digest)?,
+            Scope::Api(_) => DeletedBlob::Gone(txn.remove_blob(scope, digest)?),
+        };
         txn.unlease_blob(scope, digest, lease)?;
         failpoint::hit("delete: before the record");
         if let Err(err) = txn.commit() {
@@ -31,16 +35,24 @@ impl Content {
             return Err(err);
         }
         failpoint::hit("delete: record written");
-        if let Some(id) = unnamed {
-            if let Err(err) = self.files.trash_blob(digest, id) {
-                tracing::warn!(%digest, error = %Chain(&err), "a removed blob cannot be moved to trash yet");
-                self.janitor.add(Chore::Settle(digest.clone()));
-            }
-            failpoint::hit("delete: moved to trash");
-            self.neighbour.reclaim(id.in_trash());
+        match deleted {
+            DeletedBlob::Gone(unnamed) => self.follow(digest, unnamed),
+            DeletedBlob::Retained(_, lease) => tracing::info!(held_by = %lease, "a deleted blob is retained"),
         }
         drop(turn);
         Ok(())
+    }
+
+    /// Takes the file of a digest, whose record says `trash` now, out of sight and has it deleted. For who has the
+    /// digest to himself.
+    pub(super) fn follow(&self, digest: &Digest, unnamed: Option<FileId>) {
+        let Some(id) = unnamed else { return };
+        if let Err(err) = self.files.trash_blob(digest, id) {
+            tracing::warn!(%digest, error = %Chain(&err), "a removed blob cannot be moved to trash yet");
+            self.janitor.add(Chore::Settle(digest.clone()));
+        }
+        failpoint::hit("delete: moved to trash");
+        self.neighbour.reclaim(id.in_trash());
     }
 
     /// Gives an ingest up. Whoever writes to it learns that with the next message.

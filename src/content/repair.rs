@@ -99,6 +99,10 @@ impl Check<'_> {
                 txn.commit()?;
                 "set to that of the file".into()
             }
+            ProblemKind::DamagedRetainedBlob(digest) if self.metadata.blob_file(digest)?.is_none() => {
+                return self.repair_record(digest, None);
+            }
+            ProblemKind::DamagedRetainedBlob(digest) => self.drop_retained(digest, trash)?,
             ProblemKind::WrongBlobReferences { digest, recorded, counted } => {
                 return self.repair_references(digest, recorded, *counted, trash).map(Some);
             }
@@ -144,7 +148,7 @@ impl Check<'_> {
             _ => {}
         }
         let mut txn = self.metadata.write(SystemTime::now())?;
-        let scopes = self.drop_blobs(&mut txn, digest);
+        let scopes = self.drop_blobs(&mut txn, digest)?;
         txn.repair_blob_file(digest, None);
         txn.commit()?;
         failpoint::hit("repair: damaged blob dropped");
@@ -167,9 +171,10 @@ impl Check<'_> {
             // With the first of several namespaces.
             return Ok(Some("as for the others".into()));
         }
-        let named = self.blobs.get(digest).map(Vec::as_slice).unwrap_or_default();
+        let blobs = self.blobs.get(digest).into_iter().flatten().map(|(_, blob)| blob.size);
+        let named: Vec<u64> = blobs.chain(self.retained.get(digest).map(|retained| retained.blob.size)).collect();
         let done = match found {
-            Some(size) if named.iter().any(|(_, blob)| blob.size == size) => {
+            Some(size) if named.contains(&size) => {
                 let references = u32::try_from(named.len()).unwrap_or(u32::MAX);
                 let file = BlobFile { size, references, id: self.metadata.allocate_file() };
                 txn.repair_blob_file(digest, Some(&file));
@@ -177,7 +182,7 @@ impl Check<'_> {
             }
             // Its file, if there is one, is an orphan now.
             _ if named.is_empty() => "deleted, because nothing names it".into(),
-            _ => format!("dropped {}", self.drop_blobs(&mut txn, digest)),
+            _ => format!("dropped {}", self.drop_blobs(&mut txn, digest)?),
         };
         txn.commit()?;
         Ok(Some(match kept {
@@ -200,6 +205,20 @@ impl Check<'_> {
             Some(done) => format!("{done}; its bytes are in {}", path.display()),
             None => "changed meanwhile; run fsck again".to_owned(),
         }))
+    }
+
+    /// Gives up a retained blob that nobody can use.
+    fn drop_retained(&self, digest: &Digest, trash: &mut Vec<LayerId>) -> Result<String> {
+        let _turn = self.digests.take(digest);
+        let mut txn = self.metadata.write(SystemTime::now())?;
+        let unnamed = txn.drop_retained_blob(digest)?.flatten();
+        txn.commit()?;
+        failpoint::hit("repair: retained blob given up");
+        if let Some(id) = unnamed {
+            self.files.trash_blob(digest, id)?;
+            trash.push(id.in_trash());
+        }
+        Ok("given up".into())
     }
 
     fn repair_references(
@@ -229,7 +248,7 @@ impl Check<'_> {
     }
 
     /// Drops the records of a blob in all namespaces, and says which those are.
-    fn drop_blobs(&self, txn: &mut crate::metadata::Transaction<'_>, digest: &Digest) -> String {
+    fn drop_blobs(&self, txn: &mut crate::metadata::Transaction<'_>, digest: &Digest) -> Result<String> {
         let named = self.blobs.get(digest).map(Vec::as_slice).unwrap_or_default();
         let mut scopes = Vec::new();
         for (scope, _) in named {
@@ -239,6 +258,9 @@ impl Check<'_> {
                 Scope::Api(namespace) => format!("that of namespace {namespace}"),
             });
         }
-        scopes.join(", ")
+        if txn.forget_retained_blob(digest)? {
+            scopes.push("what a lease held".to_owned());
+        }
+        Ok(scopes.join(", "))
     }
 }

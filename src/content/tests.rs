@@ -12,7 +12,7 @@ use crate::Error;
 use crate::metadata::{CommitIngest, Ingest};
 use crate::overlay::Layout;
 use crate::store::Durability;
-use crate::types::{Digest, FileId, Filter, IngestRef, Labels, LayerId, Scope};
+use crate::types::{Digest, FileId, Filter, IngestRef, Labels, LayerId, LeaseId, Member, Namespace, Scope};
 
 struct Pool {
     dir: tempfile::TempDir,
@@ -156,6 +156,26 @@ fn an_ingest_is_given_up_a_day_after_it_was_last_written_to() {
     txn.update_ingest(&ingest("in use"), id, |record| record.expires_at = Some(SystemTime::UNIX_EPOCH)).unwrap();
     txn.commit().unwrap();
     assert_eq!(opened.content.expire(now).unwrap(), 0);
+    opened.stop();
+}
+
+#[test]
+fn a_leased_ingest_is_not_given_up() {
+    let pool = Pool::new();
+    let opened = pool.open();
+    opened.write(&ingest("default/7/layer a"), b"foo");
+    opened.write(&ingest("other/7/layer a"), b"foo");
+    let (namespace, lease) = (Namespace::parse("default").unwrap(), LeaseId::parse("keep").unwrap());
+    let now = SystemTime::now();
+    let later = now + Duration::from_secs(48 * 60 * 60);
+    let end = Some(later + Duration::from_secs(60));
+    let mut txn = opened.metadata.write(now).unwrap();
+    txn.create_lease(&namespace, &lease, Labels::default(), end).unwrap();
+    txn.add_member(&namespace, &lease, &Member::parse("ingests", "layer a").unwrap()).unwrap();
+    txn.commit().unwrap();
+    assert_eq!(opened.content.expire(later).unwrap(), 1);
+    assert_eq!(opened.content.status(ingest("default/7/layer a")).unwrap().offset, 3);
+    assert_eq!(opened.content.expire(later + Duration::from_secs(61)).unwrap(), 1);
     opened.stop();
 }
 

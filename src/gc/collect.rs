@@ -7,6 +7,7 @@ use super::pool::Collectible;
 use super::trace::{self, Removed, Statistics};
 use crate::Result;
 use crate::metadata::RetainedName;
+use crate::types::Digest;
 
 /// How many ended leases are deleted between two looks at whether to stop.
 const LEASES_AT_ONCE: usize = 64;
@@ -18,6 +19,8 @@ pub struct Collected {
     pub leases: usize,
     /// Retained snapshots that no lease holds any more.
     pub retained: Vec<RetainedName>,
+    /// Retained blobs that no lease holds any more.
+    pub retained_blobs: Vec<Digest>,
     /// Snapshots of the API socket that nothing holds.
     pub api_snapshots: usize,
     /// Blobs of the API socket that nothing holds.
@@ -36,7 +39,8 @@ impl Collected {
 
     /// Whether nothing was removed.
     pub fn is_empty(&self) -> bool {
-        self.leases == 0 && self.snapshots() == 0 && self.blobs == 0 && self.ingests == 0
+        let retained = self.snapshots() + self.retained_blobs.len();
+        self.leases == 0 && retained == 0 && self.blobs == 0 && self.ingests == 0
     }
 }
 
@@ -46,7 +50,7 @@ impl Collected {
 /// # Errors
 /// Those of the store; what was removed before stays so.
 pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize>) -> Result<Collected> {
-    let leases = pool.leases();
+    let (snapshotter, leases) = (pool.snapshotter(), pool.leases());
     let mut collected = Collected::default();
     let go_on = || leases.changes().is_attached();
     while go_on() {
@@ -56,7 +60,8 @@ pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize
             break;
         }
     }
-    collected.retained = pool.snapshotter().give_up_unheld(go_on)?;
+    collected.retained = snapshotter.give_up_unheld(go_on)?;
+    collected.retained_blobs = pool.content().give_up_unheld(go_on)?;
     if go_on() {
         let (Removed { snapshots, blobs, ingests }, statistics) = trace::collect(pool, now, expected, go_on)?;
         collected = Collected { api_snapshots: snapshots, blobs, ingests, statistics, ..collected };

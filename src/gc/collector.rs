@@ -123,7 +123,8 @@ fn report(collected: &Collected, took: Duration) {
     metrics::gauge!("leasehold_collection_objects").set(statistics.objects as f64);
     metrics::counter!("leasehold_collected_leases_total").increment(collected.leases as u64);
     metrics::counter!("leasehold_collected_snapshots_total").increment(collected.snapshots() as u64);
-    metrics::counter!("leasehold_collected_blobs_total").increment(collected.blobs as u64);
+    let blobs = collected.retained_blobs.len() + collected.blobs;
+    metrics::counter!("leasehold_collected_blobs_total").increment(blobs as u64);
     metrics::counter!("leasehold_collected_ingests_total").increment(collected.ingests as u64);
     if collected.is_empty() {
         tracing::debug!(?took, ?statistics, "nothing to collect");
@@ -131,6 +132,7 @@ fn report(collected: &Collected, took: Duration) {
         tracing::info!(
             leases = collected.leases,
             retained = collected.retained.len(),
+            retained_blobs = collected.retained_blobs.len(),
             snapshots = collected.api_snapshots,
             blobs = collected.blobs,
             ingests = collected.ingests,

@@ -1,4 +1,4 @@
-//! What keeps something: a snapshot of either socket, a retained one, a blob, or a directory.
+//! What keeps something: a snapshot of either socket, a retained one, or a directory. Blobs are in `blobs.rs`.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -14,13 +14,13 @@ use super::resource::{Name, Resource, ResourceType, Types};
 use super::retainers::above;
 use super::why::Chain;
 use crate::metadata::{Consistent, Policy, RetainedName, StartAt};
-use crate::types::{LayerId, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey};
+use crate::types::{LayerId, LeaseId, Namespace, Scope, SnapshotKey};
 use crate::{Error, Result};
 
 /// One thing that a question means, and what keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
-    /// What it is: `containerd`, `retained`, `snapshot`, `content`, `layer` or `trash`.
+    /// What it is: `containerd`, `retained`, `snapshot`, `blob`, `retained-blob`, `content`, `layer` or `trash`.
     pub kind: &'static str,
     /// Its namespace, where it has one.
     pub namespace: String,
@@ -28,7 +28,7 @@ pub struct Explained {
     pub name: String,
     /// From what needs no further reason down to the thing itself. Empty when nothing keeps it.
     pub holds: Vec<Reason>,
-    /// Of a snapshot that containerd has: what would keep it, or its directory, after containerd removed it.
+    /// Of a snapshot or a blob that containerd has: what would keep it, or its directory, after containerd removed it.
     pub after_removal: Vec<Reason>,
 }
 
@@ -65,7 +65,7 @@ struct Found {
 type Chains = (Vec<Option<Chain>>, Vec<Option<Chain>>);
 
 impl Explained {
-    fn new(kind: &'static str, namespace: String, name: String, holds: Vec<Reason>) -> Explained {
+    pub(super) fn new(kind: &'static str, namespace: String, name: String, holds: Vec<Reason>) -> Explained {
         Explained { kind, namespace, name, holds, after_removal: Vec::new() }
     }
 }
@@ -104,7 +104,7 @@ impl Collectible {
             explained.push(Explained::new("content", namespace.to_string(), what.to_owned(), holds));
         }
         match question {
-            Question::Name(digest) => explained.extend(self.named_content(digest, namespace, &found.blobs, now)?),
+            Question::Name(digest) => explained.extend(self.blob(digest, namespace, now)?),
             Question::Layer(id) if explained.is_empty() => {
                 let kind = if self.snapshotter().metadata().is_trash(id)? { "trash" } else { "layer" };
                 explained.push(Explained::new(kind, String::new(), id.to_string(), Vec::new()));
@@ -157,29 +157,6 @@ impl Collectible {
         let lease = self.snapshotter().metadata().retained_by(kind, name, now)?;
         let holds = lease.into_iter().map(|lease| self.lease(&name.0, &lease)).collect();
         Ok(Explained::new("retained", name.0.to_string(), name.1.clone(), holds))
-    }
-
-    /// Explains a blob that leases name, whether it is here or not, in all namespaces that do not have it themselves.
-    fn named_content(
-        &self,
-        digest: &str,
-        only: Option<&Namespace>,
-        explained: &[Namespace],
-        now: SystemTime,
-    ) -> Result<Vec<Explained>> {
-        let Ok(member) = Member::new(MemberKind::Content, digest) else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for (namespace, _) in self.snapshotter().metadata().namespaces()? {
-            if only.is_some_and(|only| *only != namespace) || explained.contains(&namespace) {
-                continue;
-            }
-            let lease = self.snapshotter().metadata().held_by(&namespace, member.kind(), member.id(), now)?;
-            found.extend(lease.map(|lease| {
-                let holds = vec![self.lease(&namespace, &lease)];
-                Explained::new("content", namespace.to_string(), digest.to_owned(), holds)
-            }));
-        }
-        Ok(found)
     }
 
     /// Says of a lease that holds until when it does.

@@ -24,6 +24,7 @@
 
 mod barrier;
 mod bits;
+mod blobs;
 mod build;
 mod collect;
 mod collector;

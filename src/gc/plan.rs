@@ -10,7 +10,7 @@ use super::pool::{Collectible, advice};
 use super::sweepable::{Blobs, Ingests, Place, Snapshots, Sweepable, unheld};
 use super::trace::{self, Statistics};
 use crate::metadata::{Due, DueState, RetainedName, Unheld, UnheldBlob, UnheldIngest};
-use crate::types::{MemberKind, Namespace, Scope};
+use crate::types::{Digest, MemberKind, Namespace, Scope};
 use crate::{Error, Result};
 
 /// The most that is listed of each kind. All are counted.
@@ -25,6 +25,8 @@ pub struct Plan {
     pub leases: usize,
     /// Retained snapshots.
     pub retained: usize,
+    /// Retained blobs.
+    pub retained_blobs: usize,
     /// Snapshots of the API socket.
     pub snapshots: usize,
     /// Blobs of the API socket.
@@ -42,9 +44,9 @@ pub struct Plan {
 pub struct Garbage {
     /// What it is.
     pub kind: GarbageKind,
-    /// Its namespace.
-    pub namespace: Namespace,
-    /// Its id, key or name.
+    /// Its namespace; a blob that containerd deleted has none.
+    pub namespace: Option<Namespace>,
+    /// Its id, key, name or digest.
     pub name: String,
     /// Why nothing holds it.
     pub reason: String,
@@ -57,6 +59,8 @@ pub enum GarbageKind {
     Lease,
     /// A snapshot that containerd removed.
     Retained,
+    /// A blob that containerd deleted.
+    RetainedBlob,
     /// A snapshot of the API socket.
     Snapshot,
     /// A blob of the API socket.
@@ -75,6 +79,7 @@ impl Collectible {
         let planned = self
             .plan_leases(now, &mut plan)
             .and_then(|()| self.plan_retained(now, &mut plan))
+            .and_then(|()| self.plan_retained_blobs(now, &mut plan))
             .and_then(|()| self.plan_objects(now, &mut plan));
         match planned {
             Ok(()) => Ok(plan),
@@ -92,7 +97,7 @@ impl Collectible {
             };
             plan.leases += 1;
             if plan.leases <= LISTED {
-                let (kind, name) = (GarbageKind::Lease, id.to_string());
+                let (kind, namespace, name) = (GarbageKind::Lease, Some(namespace), id.to_string());
                 plan.garbage.push(Garbage { kind, namespace, name, reason: reason.to_owned() });
             }
         }
@@ -112,7 +117,7 @@ impl Collectible {
                 if plan.retained <= LISTED {
                     plan.garbage.push(Garbage {
                         kind: GarbageKind::Retained,
-                        namespace: name.0.clone(),
+                        namespace: Some(name.0.clone()),
                         name: name.1.clone(),
                         reason: self
                             .no_lease(&name.0, kind, &name.1)?
@@ -125,6 +130,38 @@ impl Collectible {
                 None => return Ok(()),
             }
         }
+    }
+
+    fn plan_retained_blobs(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
+        let metadata = self.snapshotter().metadata();
+        let mut after = None;
+        loop {
+            let page = metadata.retained_blobs(after.as_ref(), PAGE)?;
+            for digest in &page {
+                if metadata.blob_held_by(digest, now)?.is_some() {
+                    continue;
+                }
+                plan.retained_blobs += 1;
+                if plan.retained_blobs <= LISTED {
+                    let (kind, name) = (GarbageKind::RetainedBlob, digest.to_string());
+                    let reason = self.no_lease_on_blob(digest)?;
+                    plan.garbage.push(Garbage { kind, namespace: None, name, reason });
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn no_lease_on_blob(&self, digest: &Digest) -> Result<String> {
+        for namespace in self.snapshotter().metadata().namespaces_of_content_leases() {
+            if let Some(reason) = self.no_lease(&namespace, &MemberKind::Content, digest.as_str())? {
+                return Ok(reason);
+            }
+        }
+        Ok("no lease names it".to_owned())
     }
 
     fn plan_objects(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
@@ -175,7 +212,13 @@ impl Collectible {
     fn unheld_ingest(&self, ingest: UnheldIngest) -> Result<Option<Garbage>> {
         let (kind, name) = (GarbageKind::Ingest, ingest.name.as_str().to_owned());
         let garbage = self.garbage(kind, ingest.namespace, name, &MemberKind::Ingests)?;
-        Ok(Some(match self.snapshotter().metadata().ingest(&ingest.name)?.expires_at {
+        let record = match self.snapshotter().metadata().ingest(&ingest.name) {
+            Ok(record) => record,
+            // Ended meanwhile.
+            Err(Error::NotFound(_)) => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        Ok(Some(match record.expires_at {
             Some(end) => {
                 let reason = format!("nobody has gone on with it up to {}", humantime::format_rfc3339_seconds(end));
                 Garbage { reason, ..garbage }
@@ -188,7 +231,7 @@ impl Collectible {
         let reason = self.no_lease(&namespace, member, &name)?;
         let reason =
             reason.unwrap_or_else(|| "no lease, no root label, and nothing that is held refers to it".to_owned());
-        Ok(Garbage { kind, namespace, name, reason })
+        Ok(Garbage { kind, namespace: Some(namespace), name, reason })
     }
 
     /// Says which leases name something although none holds it.

@@ -11,8 +11,8 @@ use crate::{Chain, Error, Result};
 /// A pool as the collector sees it.
 pub struct Collectible {
     snapshotter: Arc<Snapshotter>,
-    leases: Arc<Leases>,
     content: Arc<Content>,
+    leases: Arc<Leases>,
     /// The last collection, or why it failed.
     last: Mutex<Option<Result<Collected, Failure>>>,
 }
@@ -27,8 +27,8 @@ struct Failure {
 
 impl Collectible {
     /// Takes what there is.
-    pub fn new(snapshotter: Arc<Snapshotter>, leases: Arc<Leases>, content: Arc<Content>) -> Collectible {
-        Collectible { snapshotter, leases, content, last: Mutex::new(None) }
+    pub fn new(snapshotter: Arc<Snapshotter>, content: Arc<Content>, leases: Arc<Leases>) -> Collectible {
+        Collectible { snapshotter, content, leases, last: Mutex::new(None) }
     }
 
     /// Has a collection run now, and returns what it did, or a later one. Layers that could not be deleted are tried

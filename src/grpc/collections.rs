@@ -37,6 +37,7 @@ impl Collections for CollectionsService {
             Ok(api::CollectResponse {
                 leases: collected.leases as u64,
                 retained: collected.retained.len() as u64,
+                retained_blobs: collected.retained_blobs.len() as u64,
                 snapshots: collected.api_snapshots as u64,
                 blobs: collected.blobs as u64,
                 ingests: collected.ingests as u64,
@@ -74,19 +75,21 @@ fn planned(plan: Plan) -> api::CollectResponse {
     let kind = |kind| match kind {
         GarbageKind::Lease => "lease",
         GarbageKind::Retained => "retained",
+        GarbageKind::RetainedBlob => "retained-blob",
         GarbageKind::Snapshot => "snapshot",
         GarbageKind::Blob => "content",
         GarbageKind::Ingest => "ingest",
     };
     let garbage = plan.garbage.into_iter().map(|one| api::Garbage {
         kind: kind(one.kind).to_owned(),
-        namespace: one.namespace.to_string(),
+        namespace: one.namespace.map(|namespace| namespace.to_string()).unwrap_or_default(),
         name: one.name,
         reason: one.reason,
     });
     api::CollectResponse {
         leases: plan.leases as u64,
         retained: plan.retained as u64,
+        retained_blobs: plan.retained_blobs as u64,
         snapshots: plan.snapshots as u64,
         blobs: plan.blobs as u64,
         ingests: plan.ingests as u64,

@@ -4,7 +4,7 @@
 //! transaction here that may make or end a file has that digest to itself until the file has followed.
 
 use super::damaged::DamagedRecord;
-use super::record::{Blob, BlobFile};
+use super::record::{Blob, BlobFile, Usage};
 use super::{Consistent, LabelUpdate, Metadata, Transaction, schema};
 use crate::store::Column;
 use crate::types::{Digest, FileId, IngestRef, Labels, LeaseId, Scope};
@@ -148,8 +148,11 @@ impl Transaction<'_> {
         self.unlease_ingest(&name, lease.as_ref())?;
         let (scope, key) = (name.scope(), schema::content::blob(name.scope(), &digest));
         let exists = self.txn.get(Column::Blobs, &key)?.is_some();
+        // Containerd has it again: one that was retained gives its reference to the new one.
+        let adopted = *scope == Scope::Plugin && self.forget_retained_blob(&digest)?;
         let known = self.blob_file(&digest)?;
-        let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists)).max(1);
+        let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists));
+        let references = references.saturating_sub(u32::from(adopted)).max(1);
         match known {
             // Also where there was a record, and its file was lost.
             _ if linked => self.put_blob_file(&digest, &BlobFile { size, references, id: file }),
@@ -160,7 +163,9 @@ impl Transaction<'_> {
             None => return Err(Error::Lost("the file of a blob")),
         }
         if exists {
-            self.find_blob(scope, &digest, lease.as_ref())?;
+            if let Scope::Api(_) = scope {
+                self.find_blob(scope, &digest, lease.as_ref())?;
+            }
             return Ok(Stored::Exists);
         }
         self.lease_blob(scope, &digest, lease.as_ref())?;
@@ -217,7 +222,7 @@ impl Transaction<'_> {
         self.txn.get(Column::Files, &schema::content::file(digest))?.as_deref().map(BlobFile::decode).transpose()
     }
 
-    /// Whether there is a blob of that digest in any scope, readable or not.
+    /// Whether there is a blob of that digest in any scope, or a retained one, readable or not.
     ///
     /// # Errors
     /// Those of the store.
@@ -225,7 +230,8 @@ impl Transaction<'_> {
         let has = |scope: &Scope| {
             Ok::<_, Error>(self.txn.get(Column::Blobs, &schema::content::blob(scope, digest))?.is_some())
         };
-        if has(&Scope::Plugin)? {
+        let retained = self.txn.get(Column::RetainedBlobs, &schema::content::retained_blob(digest))?;
+        if retained.is_some() || has(&Scope::Plugin)? {
             return Ok(true);
         }
         let mut after: Option<Box<[u8]>> = None;
@@ -273,13 +279,14 @@ impl Transaction<'_> {
     }
 
     /// Takes one reference off a file; returns it, in `trash`, when that was the last one.
-    fn release_file(&mut self, digest: &Digest) -> Result<Option<FileId>> {
+    pub(super) fn release_file(&mut self, digest: &Digest) -> Result<Option<FileId>> {
         let Some(file) = self.blob_file(digest)? else { return Ok(None) };
         if file.references > 1 {
             self.put_blob_file(digest, &BlobFile { references: file.references - 1, ..file });
             return Ok(None);
         }
         self.txn.delete(Column::Files, schema::content::file(digest));
+        self.freed.push((file.id.in_trash(), Usage { size: file.size, inodes: 1 }));
         self.trash(file.id.in_trash());
         Ok(Some(file.id))
     }

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::damaged::DamagedRecord;
@@ -183,12 +182,7 @@ impl Transaction<'_> {
         };
         match (holds, named, reverse) {
             (_, false, false) | (Some(_), true, true) => {}
-            (Some(true), ..) => {
-                self.metadata.has_members.store(true, Ordering::Relaxed);
-                self.txn.put(Column::Members, member_key, Vec::new());
-                self.txn.put(Column::Leased, leased_key, Vec::new());
-                self.note_member(namespace, member);
-            }
+            (Some(true), ..) => self.put_member(namespace, id, member),
             (Some(false) | None, ..) => self.delete_member(namespace, id, member),
         }
         Ok(())

@@ -1,81 +1,58 @@
-//! Blobs and ingests as members of the lease that a request on the API socket comes with.
+//! In which namespaces leases name blobs.
 //!
-//! The lease of a request names an ingest from the moment it is begun, and instead of it the blob once that is there. So
-//! whatever a client of a lease uploads is held at every moment.
+//! A blob of containerd's is in no namespace, so that leases of all of them may hold it. Containerd waits for every
+//! deletion, and there may be many namespaces: only those are looked at in which a lease ever named a blob.
 
-use super::{Metadata, Transaction};
-use crate::types::{Digest, IngestRef, LeaseId, Member, MemberKind, Namespace, Scope};
-use crate::{Error, Result};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-impl Metadata {
-    /// Fails where the lease of a request does not exist.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub fn require_lease(&self, scope: &Scope, lease: Option<&LeaseId>) -> Result<()> {
-        match of_api(scope, lease) {
-            Some((namespace, lease)) => self.lease(namespace, lease).map(drop),
-            None => Ok(()),
-        }
-    }
+use super::schema;
+use crate::Result;
+use crate::store::{Column, Store};
+use crate::types::{Member, MemberKind, Namespace};
+
+/// What is known in memory of leases on blobs. Only ever grows: what was rolled back or lost meanwhile costs a look.
+#[derive(Debug, Default)]
+pub(super) struct ContentLeases {
+    namespaces: Mutex<BTreeSet<Namespace>>,
 }
 
-impl Transaction<'_> {
-    /// Looks for a blob that a client is to be told of: the lease of its request names it from now on, and no collection
-    /// under way removes it.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for the blob, and for the lease.
-    pub fn find_blob(&mut self, scope: &Scope, digest: &Digest, lease: Option<&LeaseId>) -> Result<()> {
-        let blob = self.blob(scope, digest)?;
-        self.note_blob(scope, digest, &blob);
-        self.lease_blob(scope, digest, lease)
+impl ContentLeases {
+    /// Looks for the namespaces in which leases name blobs: two seeks for each namespace that has leases. What `leased` has
+    /// counts, whatever other records say: nobody else knows these holds.
+    pub fn load(store: &Store) -> Result<ContentLeases> {
+        let mut namespaces = BTreeSet::new();
+        let mut after = Vec::new();
+        while let Some((key, _)) = store.page(Column::Leased, &[], Some(&after), 1)?.pop() {
+            let name = key.split(|byte| *byte == 0).next().unwrap_or_default();
+            // Behind all keys that begin like this.
+            after = [name, &[1]].concat();
+            let Ok(namespace) = schema::leases::parse_namespace(name) else { continue };
+            let prefix = schema::leases::leased_of(&namespace, &MemberKind::Content);
+            if !store.page(Column::Leased, &prefix, None, 1)?.is_empty() {
+                namespaces.insert(namespace);
+            }
+        }
+        Ok(ContentLeases { namespaces: Mutex::new(namespaces) })
     }
 
-    /// Has the lease of a request name an ingest.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for the lease, [`Error::Invalid`] for a ref that no lease can name.
-    pub fn lease_ingest(&mut self, name: &IngestRef, lease: Option<&LeaseId>) -> Result<()> {
-        let Some((namespace, lease)) = of_api(name.scope(), lease) else { return Ok(()) };
-        self.add_member(namespace, lease, &Member::new(MemberKind::Ingests, name.as_str())?)
-    }
-
-    /// Has the lease of a request no longer name an ingest that is gone, whether it did, and exists, or not.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn unlease_ingest(&mut self, name: &IngestRef, lease: Option<&LeaseId>) -> Result<()> {
-        let Ok(member) = Member::new(MemberKind::Ingests, name.as_str()) else { return Ok(()) };
-        self.unlease(name.scope(), &member, lease)
-    }
-
-    /// Has the lease of a request no longer name a blob that is gone, whether it did, and exists, or not.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn unlease_blob(&mut self, scope: &Scope, digest: &Digest, lease: Option<&LeaseId>) -> Result<()> {
-        self.unlease(scope, &Member::new(MemberKind::Content, digest.as_str())?, lease)
-    }
-
-    pub(super) fn lease_blob(&mut self, scope: &Scope, digest: &Digest, lease: Option<&LeaseId>) -> Result<()> {
-        let Some((namespace, lease)) = of_api(scope, lease) else { return Ok(()) };
-        self.add_member(namespace, lease, &Member::new(MemberKind::Content, digest.as_str())?)
-    }
-
-    fn unlease(&mut self, scope: &Scope, member: &Member, lease: Option<&LeaseId>) -> Result<()> {
-        let Some((namespace, lease)) = of_api(scope, lease) else { return Ok(()) };
-        match self.remove_member(namespace, lease, member) {
-            Err(Error::NotFound(_)) => Ok(()),
-            result => result,
+    /// Takes note of something that a lease is to name.
+    pub fn note(&self, namespace: &Namespace, member: &Member) {
+        if *member.kind() == MemberKind::Content {
+            let mut namespaces = self.lock();
+            if !namespaces.contains(namespace) {
+                namespaces.insert(namespace.clone());
+            }
         }
     }
-}
 
-/// Returns the lease of a request with its namespace. A request on the plugin socket comes with one of containerd's own.
-fn of_api<'a>(scope: &'a Scope, lease: Option<&'a LeaseId>) -> Option<(&'a Namespace, &'a LeaseId)> {
-    match scope {
-        Scope::Plugin => None,
-        Scope::Api(namespace) => Some((namespace, lease?)),
+    /// Returns the namespaces in which leases may name blobs.
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.lock().iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Namespace>> {
+        // Each change is one insertion, so it is whole even after a panic.
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

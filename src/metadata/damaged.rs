@@ -46,9 +46,13 @@ impl DamagedRecord {
             | Column::Leased
             | Column::Expiry
             | Column::Namespaces => true,
-            Column::Meta | Column::Children | Column::Layers | Column::Trash | Column::Retained | Column::Files => {
-                false
-            }
+            Column::Meta
+            | Column::Children
+            | Column::Layers
+            | Column::Trash
+            | Column::Retained
+            | Column::RetainedBlobs
+            | Column::Files => false,
         }
     }
 

@@ -55,10 +55,7 @@ impl Transaction<'_> {
     /// [`Error::NotFound`] for the lease.
     pub fn add_member(&mut self, namespace: &Namespace, id: &LeaseId, member: &Member) -> Result<()> {
         self.live_lease(namespace, id)?;
-        self.metadata.has_members.store(true, Ordering::Relaxed);
-        self.txn.put(Column::Members, schema::leases::member(namespace, id, member), Vec::new());
-        self.txn.put(Column::Leased, schema::leases::leased(namespace, id, member), Vec::new());
-        self.note_member(namespace, member);
+        self.put_member(namespace, id, member);
         Ok(())
     }
 
@@ -121,6 +118,15 @@ impl Transaction<'_> {
     pub fn lease_existing(&mut self, key: &SnapshotKey, lease: &SnapshotLease) -> Result<()> {
         self.snapshot(key)?;
         self.lease_snapshot(key, Some(lease))
+    }
+
+    pub(super) fn put_member(&mut self, namespace: &Namespace, id: &LeaseId, member: &Member) {
+        // Before the commit, because nobody looks for leases who does not know that there may be some.
+        self.metadata.has_members.store(true, Ordering::Relaxed);
+        self.metadata.content_leases.note(namespace, member);
+        self.txn.put(Column::Members, schema::leases::member(namespace, id, member), Vec::new());
+        self.txn.put(Column::Leased, schema::leases::leased(namespace, id, member), Vec::new());
+        self.note_member(namespace, member);
     }
 
     pub(super) fn delete_member(&mut self, namespace: &Namespace, id: &LeaseId, member: &Member) {

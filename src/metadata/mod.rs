@@ -20,6 +20,7 @@
 //! blobs      <namespace> 0x00 <digest>    -> records.Blob
 //! files      <digest>                     -> records.BlobFile
 //! ingests    <namespace> 0x00 <ref>       -> records.Ingest
+//! retained_blobs  <digest>                -> records.RetainedBlob, of what containerd deleted
 //! ```
 //!
 //! Integers in keys are 8 bytes, big-endian. In `snapshots`, `blobs` and `ingests` the namespace is empty for what came
@@ -30,7 +31,8 @@
 //! ones that have the layer as their own or a parent's; a layer is either in `layers` or in `trash`; every snapshot with a parent has one entry in `children`, and its parent is of the
 //! same namespace; every entry of `members` has one in `leased` and a lease; every lease that ends has one in `expiry`;
 //! the namespace of every lease, and of every snapshot, blob and ingest of the API socket, is in `namespaces`; a `blobs`
-//! record's digest has a `files` record of the same size, whose `references` counts such records.
+//! or `retained_blobs` record's digest has a `files` record of the same size, whose `references` counts such records; no
+//! digest is in `retained_blobs` and, for the plugin socket, in `blobs`.
 //!
 //! What the daemon itself leases (`[retention]`) is in leases that say so in their record: one for each namespace and
 //! stretch of time, made by the removals in it. `trash` says what deleting a layer gives back, where that was counted.
@@ -58,7 +60,9 @@ mod policy;
 mod read;
 mod record;
 mod remove;
+mod request_leases;
 mod retained;
+mod retained_blobs;
 mod schema;
 mod sweep;
 mod sweep_content;
@@ -74,6 +78,7 @@ pub use blobs::{BlobPage, CommitIngest, Stored};
 pub use check::{LeaseCheck, LeaseFault};
 pub use collectible::{ApiBlob, ApiIngest, ApiObject, ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
+use content_leases::ContentLeases;
 pub use create::CreateSnapshot;
 pub use damaged::DamagedRecord;
 pub use evict::{Evictable, Evictables};
@@ -86,10 +91,11 @@ pub use policy::Retention;
 pub use read::{Consistent, Page, Totals};
 pub use record::{
     Blob, BlobFile, Borrowed, BorrowedBlob, BorrowedIngest, HashState, Ingest, Kind, LabelPairs, Layer, Lease, Policy,
-    Retained, Snapshot, Usage,
+    Retained, RetainedBlob, Snapshot, Usage,
 };
 pub use remove::Removed;
 pub use retained::RetainedName;
+pub use retained_blobs::DeletedBlob;
 pub use sweep::{Swept, Unheld};
 pub use sweep_content::{SweptBlob, UnheldBlob, UnheldIngest};
 pub use update::LabelUpdate;
@@ -106,6 +112,7 @@ pub struct Metadata {
     journal: journal::Journal,
     /// Whether any lease may name anything. Only ever set: see [`Transaction::holder`].
     has_members: AtomicBool,
+    content_leases: ContentLeases,
 }
 
 /// A change of records. Holds the one write lock, so it does memory work only.
@@ -128,7 +135,9 @@ impl Metadata {
         let pool = migrate::migrate(&store)?;
         let numbers = Numbers::load(&store)?;
         let has_members = AtomicBool::new(!store.page(Column::Leased, &[], None, 1)?.is_empty());
-        Ok(Metadata { store, numbers, pool, journal: journal::Journal::default(), has_members })
+        let content_leases = ContentLeases::load(&store)?;
+        let journal = journal::Journal::default();
+        Ok(Metadata { store, numbers, pool, journal, has_members, content_leases })
     }
 
     /// Whether there are records in `path`, damaged or not.

@@ -13,7 +13,7 @@ pub use borrowed::{Borrowed, BorrowedBlob, BorrowedIngest, LabelPairs};
 pub use content::{Blob, BlobFile, HashState, Ingest};
 pub use lease::{Lease, Policy};
 pub(super) use lease::{decode_namespace, encode_namespace};
-pub use retained::Retained;
+pub use retained::{Retained, RetainedBlob};
 
 use crate::types::{Labels, LayerId, Scope, SnapshotKey};
 use crate::{Error, Result};

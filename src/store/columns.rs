@@ -31,11 +31,13 @@ pub enum Column {
     Files,
     /// Uploads under way by namespace and ref.
     Ingests,
+    /// Deleted blobs that a lease holds.
+    RetainedBlobs,
 }
 
 impl Column {
     /// Every column.
-    pub const ALL: [Column; 14] = [
+    pub const ALL: [Column; 15] = [
         Column::Meta,
         Column::Snapshots,
         Column::Children,
@@ -50,6 +52,7 @@ impl Column {
         Column::Blobs,
         Column::Files,
         Column::Ingests,
+        Column::RetainedBlobs,
     ];
 
     /// Returns the column family's name on disk.
@@ -69,6 +72,7 @@ impl Column {
             Column::Blobs => "blobs",
             Column::Files => "files",
             Column::Ingests => "ingests",
+            Column::RetainedBlobs => "retained_blobs",
         }
     }
 }

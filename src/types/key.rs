@@ -86,10 +86,15 @@ impl SnapshotKey {
     /// Returns the three parts of a key that containerd's metadata made: namespace, number, client key.
     /// `None` for a key of another form, as a direct client may send.
     pub fn parts(&self) -> Option<(&str, u64, &str)> {
-        let (namespace, rest) = self.key.split_once('/')?;
-        let (number, key) = rest.split_once('/')?;
-        Some((namespace, number.parse().ok()?, key))
+        parts(&self.key)
     }
+}
+
+/// Returns the three parts of what containerd's metadata makes of a client's key or ref: namespace, number, and that.
+pub(super) fn parts(text: &str) -> Option<(&str, u64, &str)> {
+    let (namespace, rest) = text.split_once('/')?;
+    let (number, key) = rest.split_once('/')?;
+    Some((namespace, number.parse().ok()?, key))
 }
 
 #[cfg(test)]

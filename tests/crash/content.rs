@@ -160,9 +160,13 @@ pub fn damaged() -> Site {
     let site = Site::new();
     let daemon = site.start();
     let client = Client::new(&daemon);
-    for data in ["kept", "lost", "short", "unnamed", "miscounted", "unrecorded"] {
-        client.store("ref", data.as_bytes()).unwrap();
+    let operator = Client::api(&daemon, "default");
+    operator.create_lease("keep", &[]).unwrap();
+    for data in ["kept", "lost", "short", "unnamed", "miscounted", "unrecorded", "retained"] {
+        let digest = client.store("ref", data.as_bytes()).unwrap();
+        operator.add_resource("keep", "content", &digest).unwrap();
     }
+    client.delete_blob(&sha256(b"retained")).unwrap();
     client.begin("without a file").unwrap().close();
     assert!(daemon.stop().success());
     fs::remove_file(site.blob_file(&sha256(b"lost"))).unwrap();
@@ -180,6 +184,9 @@ pub fn damaged() -> Site {
         file.references = 7;
         txn.repair_blob_file(&digest("miscounted"), Some(&file));
         txn.repair_blob_file(&digest("unrecorded"), None);
+        let mut file = txn.blob_file(&digest("retained")).unwrap().unwrap();
+        file.size += 1;
+        txn.repair_blob_file(&digest("retained"), Some(&file));
     });
     site
 }

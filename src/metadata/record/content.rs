@@ -26,7 +26,7 @@ pub struct Blob {
 pub struct BlobFile {
     /// Bytes in it.
     pub size: u64,
-    /// How many blobs name it.
+    /// How many blobs, and retained ones, name it.
     pub references: u32,
     /// Its number.
     pub id: FileId,
@@ -73,24 +73,30 @@ pub struct HashState {
 }
 
 impl Blob {
-    pub(in crate::metadata) fn encode(&self) -> Vec<u8> {
+    pub(super) fn to_record(&self) -> proto::Blob {
         proto::Blob {
             size: self.size,
             labels: self.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             created_at: nanos(self.created_at),
             updated_at: nanos(self.updated_at),
         }
-        .encode_to_vec()
     }
 
-    pub(in crate::metadata) fn decode(bytes: &[u8]) -> Result<Blob> {
-        let record = proto::Blob::decode(bytes).map_err(|err| malformed("blob", err))?;
-        Ok(Blob {
+    pub(super) fn from_record(record: proto::Blob) -> Blob {
+        Blob {
             size: record.size,
             labels: Labels::from_record(record.labels),
             created_at: time(record.created_at),
             updated_at: time(record.updated_at),
-        })
+        }
+    }
+
+    pub(in crate::metadata) fn encode(&self) -> Vec<u8> {
+        self.to_record().encode_to_vec()
+    }
+
+    pub(in crate::metadata) fn decode(bytes: &[u8]) -> Result<Blob> {
+        proto::Blob::decode(bytes).map(Blob::from_record).map_err(|err| malformed("blob", err))
     }
 }
 

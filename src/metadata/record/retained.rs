@@ -1,10 +1,10 @@
-//! Records of retained snapshots.
+//! Records of retained snapshots and blobs.
 
 use std::time::SystemTime;
 
 use prost::Message;
 
-use super::{Snapshot, malformed, nanos, proto, time};
+use super::{Blob, Snapshot, malformed, nanos, proto, time};
 use crate::Result;
 use crate::types::{LayerId, Scope, SnapshotKey};
 
@@ -16,6 +16,15 @@ pub struct Retained {
     /// The key that containerd removed.
     pub key: SnapshotKey,
     /// When.
+    pub removed_at: SystemTime,
+}
+
+/// A blob that containerd deleted while a lease named it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetainedBlob {
+    /// As it was.
+    pub blob: Blob,
+    /// When it was deleted.
     pub removed_at: SystemTime,
 }
 
@@ -42,6 +51,18 @@ impl Retained {
             key: SnapshotKey::parse(record.key).map_err(|err| malformed("retained snapshot", err))?,
             removed_at: time(record.removed_at),
         })
+    }
+}
+
+impl RetainedBlob {
+    pub(in crate::metadata) fn encode(&self) -> Vec<u8> {
+        proto::RetainedBlob { blob: Some(self.blob.to_record()), removed_at: nanos(self.removed_at) }.encode_to_vec()
+    }
+
+    pub(in crate::metadata) fn decode(bytes: &[u8]) -> Result<RetainedBlob> {
+        let record = proto::RetainedBlob::decode(bytes).map_err(|err| malformed("retained blob", err))?;
+        let blob = record.blob.ok_or_else(|| malformed("retained blob", "has no blob"))?;
+        Ok(RetainedBlob { blob: Blob::from_record(blob), removed_at: time(record.removed_at) })
     }
 }
 
@@ -74,5 +95,10 @@ mod tests {
         assert_eq!(Retained::decode(&retained.encode()).unwrap(), retained);
         assert_eq!(retained.layers(), [3, 2, 1].map(LayerId::new));
         assert!(Retained::decode(b"").is_err());
+        let labels = Labels::parse([("label".to_owned(), "value".to_owned())]).unwrap();
+        let blob = Blob { size: 7, labels, created_at: at, updated_at: at + Duration::from_secs(1) };
+        let retained = RetainedBlob { blob, removed_at: at + Duration::from_secs(2) };
+        assert_eq!(RetainedBlob::decode(&retained.encode()).unwrap(), retained);
+        assert!(RetainedBlob::decode(b"").is_err());
     }
 }

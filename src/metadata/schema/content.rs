@@ -29,6 +29,16 @@ pub fn parse_file(bytes: &[u8]) -> Result<Digest> {
     digest.ok_or_else(|| malformed("files", bytes))
 }
 
+/// `<digest>`
+pub fn retained_blob(digest: &Digest) -> Vec<u8> {
+    digest.as_str().as_bytes().to_vec()
+}
+
+pub fn parse_retained_blob(bytes: &[u8]) -> Result<Digest> {
+    let digest = std::str::from_utf8(bytes).ok().and_then(|text| Digest::parse(text).ok());
+    digest.ok_or_else(|| malformed("retained_blobs", bytes))
+}
+
 /// `<namespace> 0x00 <ref>`
 pub fn ingest(name: &IngestRef) -> Vec<u8> {
     [name.scope().as_str().as_bytes(), &[END], name.as_str().as_bytes()].concat()
@@ -63,6 +73,7 @@ mod tests {
             let key = blob(&scope, &digest);
             prop_assert!(key.starts_with(&prefix_of(&scope)));
             prop_assert_eq!(parse_blob(&key).unwrap(), (scope.clone(), digest.clone()));
+            prop_assert_eq!(parse_retained_blob(&retained_blob(&digest)).unwrap(), digest.clone());
             prop_assert_eq!(parse_file(&file(&digest)).unwrap(), digest);
             let name = IngestRef::parse_in(scope.clone(), text).unwrap();
             prop_assert!(ingest(&name).starts_with(&prefix_of(&scope)));
@@ -71,7 +82,7 @@ mod tests {
 
         #[test]
         fn any_bytes_decode_or_fail(bytes: Vec<u8>) {
-            let _ = (parse_blob(&bytes), parse_file(&bytes), parse_ingest(&bytes));
+            let _ = (parse_blob(&bytes), parse_file(&bytes), parse_ingest(&bytes), parse_retained_blob(&bytes));
         }
     }
 }

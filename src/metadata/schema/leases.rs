@@ -68,6 +68,11 @@ pub fn leases_on(namespace: &Namespace, kind: &MemberKind, resource: &str) -> Ve
     [namespace, &[END], kind.as_bytes(), &[END], resource.as_bytes(), &[END]].concat()
 }
 
+/// The prefix of all that leases of a namespace name of a kind.
+pub fn leased_of(namespace: &Namespace, kind: &MemberKind) -> Vec<u8> {
+    [namespace.as_str().as_bytes(), &[END], kind.to_string().as_bytes(), &[END]].concat()
+}
+
 /// Reads a key of `leased` without knowing the resource.
 pub fn parse_reverse(bytes: &[u8]) -> Result<(Namespace, LeaseId, Member)> {
     let parse = || {

@@ -1,7 +1,7 @@
 //! Blobs, the files that they share, and ingests.
 
 use super::*;
-use crate::types::{Digest, FileId, IngestRef, Namespace};
+use crate::types::{Digest, FileId, IngestRef, LeaseId, Member, MemberKind, Namespace};
 
 fn digest(byte: char) -> Digest {
     Digest::parse(format!("sha256:{}", byte.to_string().repeat(64))).unwrap()
@@ -152,4 +152,83 @@ fn a_namespace_with_content_is_not_deleted() {
     remove(&metadata, &scope, 'a').unwrap();
     begin(&metadata, &scope, "ref").unwrap();
     assert!(matches!(delete(), Err(Error::WrongState { problem, .. }) if problem.contains("uploads")));
+}
+
+fn lease(metadata: &Metadata, namespace: &str, id: &str, end: Option<SystemTime>, digest: &Digest) {
+    let (namespace, id) = (Namespace::parse(namespace).unwrap(), LeaseId::parse(id).unwrap());
+    let mut txn = metadata.write(at(1)).unwrap();
+    txn.create_lease(&namespace, &id, Labels::default(), end).unwrap();
+    txn.add_member(&namespace, &id, &Member::new(MemberKind::Content, digest.as_str()).unwrap()).unwrap();
+    txn.commit().unwrap();
+}
+
+fn delete(metadata: &Metadata, second: u64, byte: char) -> Result<DeletedBlob> {
+    let mut txn = metadata.write(at(second))?;
+    let deleted = txn.delete_blob(&digest(byte))?;
+    txn.commit()?;
+    Ok(deleted)
+}
+
+fn give_up(metadata: &Metadata, second: u64, byte: char) -> Option<Option<FileId>> {
+    let mut txn = metadata.write(at(second)).unwrap();
+    let given_up = txn.give_up_blob(&digest(byte)).unwrap();
+    txn.commit().unwrap();
+    given_up
+}
+
+#[test]
+fn a_lease_of_any_namespace_holds_what_containerd_deletes() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    for byte in ['a', 'b', 'c'] {
+        store(&metadata, &Scope::Plugin, byte, true).unwrap();
+    }
+    lease(&metadata, "one", "of another blob", None, &digest('c'));
+    lease(&metadata, "two", "ends", Some(at(10)), &digest('a'));
+    lease(&metadata, "two", "has ended", Some(at(2)), &digest('b'));
+    let held_by = Some((Namespace::parse("two").unwrap(), LeaseId::parse("ends").unwrap()));
+    assert_eq!(metadata.blob_held_by(&digest('a'), at(3)).unwrap(), held_by);
+    drop(metadata);
+    let metadata = open(&dir);
+    assert_eq!(metadata.blob_held_by(&digest('a'), at(3)).unwrap(), held_by);
+    assert_eq!(metadata.blob_held_by(&digest('b'), at(3)).unwrap(), None);
+    assert!(matches!(delete(&metadata, 3, 'a').unwrap(), DeletedBlob::Retained(..)));
+    assert!(matches!(delete(&metadata, 3, 'b').unwrap(), DeletedBlob::Gone(Some(_))));
+}
+
+#[test]
+fn a_retained_blob_is_adopted_or_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    let (_, file) = store(&metadata, &Scope::Plugin, 'a', true).unwrap();
+    lease(&metadata, "two", "ends", Some(at(10)), &digest('a'));
+    let references = || metadata.blob_file(&digest('a')).unwrap().map(|file| file.references);
+
+    assert!(matches!(delete(&metadata, 3, 'a').unwrap(), DeletedBlob::Retained(..)));
+    assert!(matches!(delete(&metadata, 3, 'a'), Err(Error::NotFound(Resource::Blob(_)))));
+    assert_eq!(metadata.retained_blobs(None, 9).unwrap(), [digest('a')]);
+    assert_eq!(metadata.retained_blob(&digest('a')).unwrap().unwrap().removed_at, at(3));
+    assert_eq!((references(), give_up(&metadata, 4, 'a')), (Some(1), None));
+
+    let mut txn = metadata.write(at(5)).unwrap();
+    assert_eq!(txn.adopt_blob(&digest('a')).unwrap().unwrap().created_at, at(2));
+    assert_eq!(txn.adopt_blob(&digest('a')).unwrap(), None);
+    txn.commit().unwrap();
+    assert_eq!(metadata.blob(&Scope::Plugin, &digest('a')).unwrap().created_at, at(2));
+    assert_eq!((references(), metadata.retained_blobs(None, 9).unwrap()), (Some(1), Vec::new()));
+
+    // Uploaded again, by somebody who did not ask.
+    delete(&metadata, 6, 'a').unwrap();
+    store(&metadata, &Scope::Plugin, 'a', false).unwrap();
+    assert_eq!((references(), metadata.retained_blobs(None, 9).unwrap()), (Some(1), Vec::new()));
+
+    // Another scope's blob has a reference of its own.
+    store(&metadata, &api("three"), 'a', false).unwrap();
+    delete(&metadata, 6, 'a').unwrap();
+    assert_eq!((references(), give_up(&metadata, 11, 'a'), references()), (Some(2), Some(None), Some(1)));
+    assert_eq!(remove(&metadata, &api("three"), 'a').unwrap(), Some(file));
+    assert_eq!(give_up(&metadata, 11, 'a'), None);
+
+    let (_, file) = store(&metadata, &Scope::Plugin, 'a', true).unwrap();
+    assert_eq!(delete(&metadata, 11, 'a').unwrap(), DeletedBlob::Gone(Some(file)));
 }

@@ -1,0 +1,74 @@
+//! What keeps a blob.
+
+use std::time::SystemTime;
+
+use super::explain::{Explained, Reason};
+use super::pool::Collectible;
+use crate::types::{Digest, Member, MemberKind, Namespace, Scope};
+use crate::{Error, Result};
+
+/// The most leases that are told of a namespace.
+const TOLD: usize = 32;
+
+impl Collectible {
+    /// Explains a blob that containerd has, one that is retained, or one that leases name without its being here.
+    pub(super) fn blob(&self, digest: &str, only: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
+        let Ok(digest) = Digest::parse(digest) else { return Ok(Vec::new()) };
+        let metadata = self.snapshotter().metadata();
+        let held = match metadata.blob(&Scope::Plugin, &digest) {
+            Ok(_) => true,
+            Err(Error::NotFound(_)) => false,
+            Err(err) => return Err(err),
+        };
+        if held {
+            let after_removal = self.leases_on_blob(&digest, now)?;
+            return Ok(vec![Explained { after_removal, ..containerds(&digest) }]);
+        }
+        if metadata.retained_blob(&digest)?.is_some() {
+            let holds = metadata.blob_held_by(&digest, now)?.map(|(namespace, lease)| self.lease(&namespace, &lease));
+            let holds = holds.into_iter().collect();
+            return Ok(vec![Explained::new("retained-blob", String::new(), digest.to_string(), holds)]);
+        }
+        self.absent_blob(&digest, only, now)
+    }
+
+    /// Returns the unexpired leases of all namespaces that name a blob.
+    fn leases_on_blob(&self, digest: &Digest, now: SystemTime) -> Result<Vec<Reason>> {
+        let metadata = self.snapshotter().metadata();
+        let mut reasons = Vec::new();
+        for namespace in metadata.namespaces_of_content_leases() {
+            let leases = metadata.holders(&namespace, &MemberKind::Content, digest.as_str(), now, TOLD)?;
+            reasons.extend(leases.iter().map(|lease| self.lease(&namespace, lease)));
+        }
+        Ok(reasons)
+    }
+
+    /// Explains a blob that leases name and nobody has.
+    fn absent_blob(&self, digest: &Digest, only: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
+        let member = Member::new(MemberKind::Content, digest.as_str())?;
+        let mut found = Vec::new();
+        for (namespace, _) in self.snapshotter().metadata().namespaces()? {
+            let is_meant = only.is_none_or(|only| *only == namespace);
+            // One that is there was explained.
+            if !is_meant || self.snapshotter().metadata().blob(&Scope::Api(namespace.clone()), digest).is_ok() {
+                continue;
+            }
+            let lease = self.snapshotter().metadata().held_by(&namespace, member.kind(), member.id(), now)?;
+            found.extend(lease.map(|lease| {
+                let holds = vec![self.lease(&namespace, &lease)];
+                Explained::new("content", namespace.to_string(), digest.to_string(), holds)
+            }));
+        }
+        Ok(found)
+    }
+}
+
+fn containerds(digest: &Digest) -> Explained {
+    let holder = Reason {
+        kind: "containerd".to_owned(),
+        namespace: String::new(),
+        name: digest.to_string(),
+        reason: "containerd has it, and has not deleted it".to_owned(),
+    };
+    Explained::new("blob", String::new(), digest.to_string(), vec![holder])
+}
