@@ -10,6 +10,7 @@
 //!
 //! All functions are synchronous. Those of a [`Session`] may wait for the disk, and say so.
 
+mod accounts;
 mod commit;
 mod expire;
 mod files;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+pub use accounts::{BlobAccounts, BlobShare, Owner};
 pub use files::{Files, Listing};
 pub use fsck::{FsckReport, Problem, ProblemKind};
 pub use info::Info;
