@@ -61,8 +61,8 @@ fn print_text(dry_run: bool, answer: &CollectResponse) {
         println!("{table}\n");
     }
     println!(
-        "{} {} ended leases, {} retained snapshots, {} retained blobs; of the API socket {} snapshots, {} blobs and {} \
-         uploads",
+        "{} {} ended leases, {} retained snapshots and {} retained blobs; {} snapshots, {} blobs and {} uploads of the \
+         API socket",
         if dry_run { "would remove" } else { "removed" },
         answer.leases,
         answer.retained,

@@ -11,8 +11,15 @@ use crate::{Error, Result};
 const TOLD: usize = 32;
 
 impl Collectible {
-    /// Explains a blob that containerd has, one that is retained, or one that leases name without its being here.
-    pub(super) fn blob(&self, digest: &str, only: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
+    /// Explains a blob that containerd has, one that is retained, or one that leases name without its being here, in all
+    /// namespaces but those where it was explained already.
+    pub(super) fn blob(
+        &self,
+        digest: &str,
+        only: Option<&Namespace>,
+        explained: &[Namespace],
+        now: SystemTime,
+    ) -> Result<Vec<Explained>> {
         let Ok(digest) = Digest::parse(digest) else { return Ok(Vec::new()) };
         let metadata = self.snapshotter().metadata();
         let held = match metadata.blob(&Scope::Plugin, &digest) {
@@ -29,7 +36,7 @@ impl Collectible {
             let holds = holds.into_iter().collect();
             return Ok(vec![Explained::new("retained-blob", String::new(), digest.to_string(), holds)]);
         }
-        self.absent_blob(&digest, only, now)
+        self.absent_blob(&digest, only, explained, now)
     }
 
     /// Returns the unexpired leases of all namespaces that name a blob.
@@ -44,13 +51,17 @@ impl Collectible {
     }
 
     /// Explains a blob that leases name and nobody has.
-    fn absent_blob(&self, digest: &Digest, only: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
+    fn absent_blob(
+        &self,
+        digest: &Digest,
+        only: Option<&Namespace>,
+        explained: &[Namespace],
+        now: SystemTime,
+    ) -> Result<Vec<Explained>> {
         let member = Member::new(MemberKind::Content, digest.as_str())?;
         let mut found = Vec::new();
         for (namespace, _) in self.snapshotter().metadata().namespaces()? {
-            let is_meant = only.is_none_or(|only| *only == namespace);
-            // One that is there was explained.
-            if !is_meant || self.snapshotter().metadata().blob(&Scope::Api(namespace.clone()), digest).is_ok() {
+            if only.is_some_and(|only| *only != namespace) || explained.contains(&namespace) {
                 continue;
             }
             let lease = self.snapshotter().metadata().held_by(&namespace, member.kind(), member.id(), now)?;

@@ -39,8 +39,8 @@ impl Collected {
 
     /// Whether nothing was removed.
     pub fn is_empty(&self) -> bool {
-        let retained = self.snapshots() + self.retained_blobs.len();
-        self.leases == 0 && retained == 0 && self.blobs == 0 && self.ingests == 0
+        let blobs = self.blobs + self.retained_blobs.len();
+        self.leases == 0 && self.snapshots() == 0 && blobs == 0 && self.ingests == 0
     }
 }
 
@@ -50,7 +50,7 @@ impl Collected {
 /// # Errors
 /// Those of the store; what was removed before stays so.
 pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize>) -> Result<Collected> {
-    let (snapshotter, leases) = (pool.snapshotter(), pool.leases());
+    let leases = pool.leases();
     let mut collected = Collected::default();
     let go_on = || leases.changes().is_attached();
     while go_on() {
@@ -60,7 +60,7 @@ pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize
             break;
         }
     }
-    collected.retained = snapshotter.give_up_unheld(go_on)?;
+    collected.retained = pool.snapshotter().give_up_unheld(go_on)?;
     collected.retained_blobs = pool.content().give_up_unheld(go_on)?;
     if go_on() {
         let (Removed { snapshots, blobs, ingests }, statistics) = trace::collect(pool, now, expected, go_on)?;

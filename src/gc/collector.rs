@@ -123,7 +123,7 @@ fn report(collected: &Collected, took: Duration) {
     metrics::gauge!("leasehold_collection_objects").set(statistics.objects as f64);
     metrics::counter!("leasehold_collected_leases_total").increment(collected.leases as u64);
     metrics::counter!("leasehold_collected_snapshots_total").increment(collected.snapshots() as u64);
-    let blobs = collected.retained_blobs.len() + collected.blobs;
+    let blobs = collected.blobs + collected.retained_blobs.len();
     metrics::counter!("leasehold_collected_blobs_total").increment(blobs as u64);
     metrics::counter!("leasehold_collected_ingests_total").increment(collected.ingests as u64);
     if collected.is_empty() {

@@ -1,4 +1,5 @@
-//! What keeps something: a snapshot of either socket, a retained one, or a directory. Blobs are in `blobs.rs`.
+//! What keeps something: a snapshot of either socket, a retained one, a blob of the API socket, or a directory. What
+//! leases and containerd say of blobs is in `blobs.rs`.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -14,7 +15,7 @@ use super::resource::{Name, Resource, ResourceType, Types};
 use super::retainers::above;
 use super::why::Chain;
 use crate::metadata::{Consistent, Policy, RetainedName, StartAt};
-use crate::types::{LayerId, LeaseId, Namespace, Scope, SnapshotKey};
+use crate::types::{LayerId, LeaseId, Namespace, Scope, SnapshotKey, rfc3339_seconds};
 use crate::{Error, Result};
 
 /// One thing that a question means, and what keeps it.
@@ -104,7 +105,7 @@ impl Collectible {
             explained.push(Explained::new("content", namespace.to_string(), what.to_owned(), holds));
         }
         match question {
-            Question::Name(digest) => explained.extend(self.blob(digest, namespace, now)?),
+            Question::Name(digest) => explained.extend(self.blob(digest, namespace, &found.blobs, now)?),
             Question::Layer(id) if explained.is_empty() => {
                 let kind = if self.snapshotter().metadata().is_trash(id)? { "trash" } else { "layer" };
                 explained.push(Explained::new(kind, String::new(), id.to_string(), Vec::new()));
@@ -167,7 +168,7 @@ impl Collectible {
             None => "",
         };
         let reason = match lease.and_then(|lease| lease.expires_at) {
-            Some(end) => format!("names it, and ends at {}{earlier}", humantime::format_rfc3339_seconds(end)),
+            Some(end) => format!("names it, and ends at {}{earlier}", rfc3339_seconds(end)),
             None => "names it, and never ends".to_owned(),
         };
         Reason { kind: "lease".to_owned(), namespace: namespace.to_string(), name: id.to_string(), reason }

@@ -10,7 +10,7 @@ use super::pool::{Collectible, advice};
 use super::sweepable::{Blobs, Ingests, Place, Snapshots, Sweepable, unheld};
 use super::trace::{self, Statistics};
 use crate::metadata::{Due, DueState, RetainedName, Unheld, UnheldBlob, UnheldIngest};
-use crate::types::{Digest, MemberKind, Namespace, Scope};
+use crate::types::{Digest, MemberKind, Namespace, Scope, rfc3339_seconds};
 use crate::{Error, Result};
 
 /// The most that is listed of each kind. All are counted.
@@ -220,7 +220,7 @@ impl Collectible {
         };
         Ok(Some(match record.expires_at {
             Some(end) => {
-                let reason = format!("nobody has gone on with it up to {}", humantime::format_rfc3339_seconds(end));
+                let reason = format!("nobody has gone on with it up to {}", rfc3339_seconds(end));
                 Garbage { reason, ..garbage }
             }
             None => garbage,
@@ -238,7 +238,7 @@ impl Collectible {
     fn no_lease(&self, namespace: &Namespace, kind: &MemberKind, id: &str) -> Result<Option<String>> {
         let leases = self.snapshotter().metadata().leases_on(namespace, kind, id)?;
         Ok(leases.into_iter().find_map(|(lease, record)| {
-            Some(format!("lease {lease} ended at {}", humantime::format_rfc3339_seconds(record.expires_at?)))
+            Some(format!("lease {lease} ended at {}", rfc3339_seconds(record.expires_at?)))
         }))
     }
 }

@@ -213,7 +213,7 @@ impl Servers {
             .add_service(health_service.clone());
         let for_clients =
             SnapshotsService::for_clients(self.snapshotter.clone(), slow.clone(), self.leases.changes().clone());
-        let leases = LeasesServer::new(LeasesService::new(self.leases.clone()))
+        let leases = LeasesServer::new(LeasesService::new(self.leases.clone(), slow.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let admin = AdminService::new(

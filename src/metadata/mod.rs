@@ -60,7 +60,7 @@ mod policy;
 mod read;
 mod record;
 mod remove;
-mod request_leases;
+mod request_lease;
 mod retained;
 mod retained_blobs;
 mod schema;

@@ -1,7 +1,7 @@
 //! Remove.
 
 use super::read::named;
-use super::record::{Layer, Snapshot, encode_trash};
+use super::record::{Kind, Layer, Snapshot, encode_trash};
 use super::{Retention, Transaction, schema};
 use crate::store::Column;
 use crate::types::{LayerId, LeaseId, MemberKind, SnapshotKey};
@@ -38,6 +38,12 @@ impl Transaction<'_> {
         let holder = match &by_policy {
             Some(_) => by_policy.clone(),
             None => self.holder(kind, key)?,
+        };
+        // A container's own layer must not take the place of an image's that has its name.
+        let committed = snapshot.kind == Kind::Committed;
+        let holder = match holder {
+            Some((namespace, _)) if !committed && self.is_retained(&namespace, key.client_key())? => None,
+            holder => holder,
         };
         let (trashed, held_by) = match holder {
             Some((namespace, lease)) => (self.retain(&namespace, key, snapshot)?, Some(lease)),
