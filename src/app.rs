@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, SharingPolicy};
 use crate::content::{self, Content, Files};
 use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
 use crate::grpc::{Listener, Servers};
@@ -292,7 +292,11 @@ fn eviction_limits(config: &Config) -> EvictionLimits {
 }
 
 fn content_settings(config: &Config) -> content::Settings {
-    content::Settings { max_ingests: config.content.max_ingests }
+    let sharing = match config.content.sharing_policy {
+        SharingPolicy::Shared => content::Sharing::Shared,
+        SharingPolicy::Isolated => content::Sharing::Isolated,
+    };
+    content::Settings { max_ingests: config.content.max_ingests, sharing }
 }
 
 fn schedule(config: &Config) -> Schedule {

@@ -10,6 +10,7 @@
 //!
 //! All functions are synchronous. Those of a [`Session`] may wait for the disk, and say so.
 
+mod accounts;
 mod commit;
 mod crew;
 mod expire;
@@ -28,6 +29,7 @@ mod recover;
 mod remove;
 mod repair;
 mod session;
+mod shared;
 mod sweep;
 mod turns;
 mod verify;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+pub use accounts::{BlobAccounts, BlobShare, Owner};
 pub use crew::{Crew, Event, Progress, Report, threads_to_bring, threads_to_read};
 pub use files::{Files, Listing};
 pub use fsck::{FsckReport, Problem, ProblemKind};
@@ -66,6 +69,17 @@ use writers::Writers;
 pub struct Settings {
     /// How many ingests there may be at a time.
     pub max_ingests: usize,
+    /// What namespaces have from each other.
+    pub sharing: Sharing,
+}
+
+/// What namespaces of the API socket have from each other. They share files in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Who announces a digest that anybody has need not upload it.
+    Shared,
+    /// Who wants a blob has to upload all of it, unless a namespace that has it is labelled as shareable.
+    Isolated,
 }
 
 /// What others do for the content store: the pool's other store, because they share trash and space, and the collector.
