@@ -12,12 +12,15 @@
 
 mod accounts;
 mod commit;
+mod crew;
 mod expire;
 mod files;
 mod fsck;
 mod hasher;
 mod holds;
+mod import;
 mod info;
+mod inventory;
 mod janitor;
 mod list;
 mod open;
@@ -29,6 +32,7 @@ mod session;
 mod shared;
 mod sweep;
 mod turns;
+mod verify;
 mod write_back;
 mod writer;
 mod writers;
@@ -38,19 +42,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 pub use accounts::{BlobAccounts, BlobShare, Owner};
+pub use crew::{Crew, Event, Progress, Report, threads_to_bring, threads_to_read};
 pub use files::{Files, Listing};
 pub use fsck::{FsckReport, Problem, ProblemKind};
+pub use import::{Import, Imported, Reason, Skipped};
 pub use info::Info;
+pub use inventory::{Entry, Inventory, Upload, Uploads};
 pub use list::{List, Status};
 pub use read::{CHUNK, Reader};
 pub use recover::{RecoveryReport, recover};
 pub use repair::fsck_offline;
 pub use session::{Action, Message, Reply, Session, Step};
+pub use verify::{Damage, DamageKind, verify_offline};
 
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::types::{Digest, FileId, LayerId};
 
+use crew::Crews;
 use janitor::Janitor;
 use turns::Turns;
 use writers::Writers;
@@ -110,6 +119,7 @@ pub struct Content {
     /// Names this boot of the machine.
     boot: Box<str>,
     janitor: Janitor,
+    crews: Crews,
 }
 
 impl Content {
@@ -135,6 +145,7 @@ impl Content {
             ingests: AtomicUsize::new(report.ingests),
             boot: recover::boot(),
             janitor: Janitor::new(report.orphans),
+            crews: Crews::default(),
         });
         content.start_janitor()?;
         Ok(content)
@@ -142,6 +153,7 @@ impl Content {
 
     /// Stops the background work.
     pub fn stop(&self) {
+        self.crews.stop();
         self.janitor.stop();
     }
 
