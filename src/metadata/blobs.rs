@@ -200,7 +200,7 @@ impl Transaction<'_> {
             None => return Err(Error::Lost("the file of a blob")),
         }
         if exists {
-            if let Scope::Api(_) = &scope {
+            if let Scope::Api(_) = scope {
                 self.find_blob(&scope, &digest, lease)?;
             }
             return Ok(Stored::Exists);
