@@ -51,8 +51,8 @@ pub enum StanzaVersion {
     /// containerd 1.6 and 1.7.
     #[value(name = "2")]
     V2,
-    /// containerd 2.0 and later.
-    #[value(name = "3")]
+    /// containerd 2.0 and later. What is printed is right for a file of version 4 as well.
+    #[value(name = "3", alias = "4")]
     V3,
 }
 
