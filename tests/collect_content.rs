@@ -11,6 +11,7 @@ use common::damage;
 use common::random::Random;
 use common::wait_for;
 use leasehold::grpc::proto::containerd::services::content::v1 as api;
+use leasehold::store::Column;
 use leasehold::types::{IngestRef, Namespace, Scope};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use tonic::{Code, Status};
@@ -234,6 +235,30 @@ fn uploads_that_expired_go_unless_something_holds_them() {
 
 fn unix_now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+#[test]
+fn nothing_is_collected_while_it_is_not_known_what_a_blob_holds() {
+    let node = Node::start();
+    let layer = store(&node.client, "layer", &[]);
+    store(&node.client, "manifest", &[ROOT, (REF, &layer)]);
+    store(&node.client, "garbage", &[]);
+    let damaged = digest("manifest");
+    let Node { site, daemon, .. } = node;
+    assert!(daemon.stop().success());
+    damage::change_bytes(site.root(), |txn| {
+        txn.put(Column::Blobs, format!("default\0{damaged}").into_bytes(), b"\xff\xff".to_vec());
+    });
+    let daemon = site.start();
+    let client = Client::api(&daemon, "default");
+    let refused = client.collect().unwrap_err();
+    assert_eq!(refused.code(), Code::DataLoss);
+    assert!(refused.message().contains(&damaged) && refused.message().contains("fsck --repair"), "{refused}");
+    assert_eq!(site.blob_files().len(), 3);
+    // While a record cannot be read, some repairs are left to the next.
+    (0..2).for_each(|_| drop(site.fsck(true)));
+    let node = Node { site, daemon, client };
+    node.expect_left(&[], &[]);
 }
 
 #[test]
