@@ -1,6 +1,6 @@
 //! Retained blobs: made containerd's again, and given up when no lease holds them any more.
 
-use crate::metadata::Blob;
+use crate::metadata::{Blob, GivenUp, TreesSeen};
 use crate::types::{Digest, Scope};
 use crate::{Error, Result, failpoint};
 
@@ -9,6 +9,15 @@ use super::janitor::Chore;
 
 /// How many retained blobs are looked at between two looks at whether to stop.
 const PAGE: usize = 256;
+
+/// Retained blobs that were given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenUpBlobs {
+    /// Those.
+    pub digests: Vec<Digest>,
+    /// Whether leases hold trees by now that were not looked at: then it ended early.
+    pub trees_changed: bool,
+}
 
 impl Content {
     /// Makes a retained blob containerd's again, if it is containerd that asks. Waits for the disk then: containerd
@@ -39,20 +48,30 @@ impl Content {
         Ok(*scope == Scope::Plugin && self.metadata.cached_is_retained_blob(digest)?.unwrap_or(true))
     }
 
-    /// Gives up all retained blobs that no unexpired lease holds, one short transaction each, and returns their digests.
-    /// `go_on` is asked now and then whether to.
+    /// Gives up all retained blobs that no unexpired lease names and no tree holds, as of when these were looked at, one
+    /// short transaction each. `go_on` is asked now and then whether to.
     ///
     /// # Errors
     /// Those of the store; what was given up before stays so.
-    pub fn give_up_unheld(&self, mut go_on: impl FnMut() -> bool) -> Result<Vec<Digest>> {
-        let mut given_up = Vec::new();
+    pub fn give_up_unheld(
+        &self,
+        trees: TreesSeen,
+        in_tree: impl Fn(&Digest) -> bool,
+        go_on: impl Fn() -> bool,
+    ) -> Result<GivenUpBlobs> {
+        let mut given_up = GivenUpBlobs::default();
         let mut after = None;
         while go_on() {
             let page = self.metadata.retained_blobs(after.as_ref(), PAGE)?;
             for digest in &page {
                 // Without the write lock first: nearly all are held.
-                if self.metadata.blob_held_by(digest, self.now())?.is_none() && self.give_up_one(digest)? {
-                    given_up.push(digest.clone());
+                if in_tree(digest) || self.metadata.blob_held_by(digest, self.now())?.is_some() {
+                    continue;
+                }
+                match self.give_up_one(digest, trees)? {
+                    GivenUp::Gone(()) => given_up.digests.push(digest.clone()),
+                    GivenUp::Kept => {}
+                    GivenUp::TreesChanged => return Ok(GivenUpBlobs { trees_changed: true, ..given_up }),
                 }
             }
             after = page.into_iter().next_back();
@@ -63,11 +82,14 @@ impl Content {
         Ok(given_up)
     }
 
-    /// Gives up a retained blob; false when a lease holds it by now, or it was adopted.
-    fn give_up_one(&self, digest: &Digest) -> Result<bool> {
+    fn give_up_one(&self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<()>> {
         let turn = self.digests.take(digest);
         let mut txn = self.metadata.write(self.now())?;
-        let Some(unnamed) = txn.give_up_blob(digest)? else { return Ok(false) };
+        let unnamed = match txn.give_up_blob(digest, trees)? {
+            GivenUp::Gone(unnamed) => unnamed,
+            GivenUp::Kept => return Ok(GivenUp::Kept),
+            GivenUp::TreesChanged => return Ok(GivenUp::TreesChanged),
+        };
         failpoint::hit("give up blob: before the record");
         if let Err(err) = txn.commit() {
             self.janitor.add(Chore::Settle(digest.clone()));
@@ -77,6 +99,6 @@ impl Content {
         tracing::info!(%digest, "a retained blob is given up: no lease holds it");
         self.follow(digest, unnamed);
         drop(turn);
-        Ok(true)
+        Ok(GivenUp::Gone(()))
     }
 }

@@ -11,6 +11,7 @@
 //! All functions are synchronous. Those of a [`Session`] may wait for the disk, and say so.
 
 mod commit;
+mod document;
 mod expire;
 mod files;
 mod fsck;
@@ -34,8 +35,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+pub use document::Document;
 pub use files::{Files, Listing};
 pub use fsck::{FsckReport, Problem, ProblemKind};
+pub use holds::GivenUpBlobs;
 pub use info::Info;
 pub use list::{List, Status};
 pub use read::{CHUNK, Reader};
@@ -47,6 +50,7 @@ use crate::Result;
 use crate::metadata::Metadata;
 use crate::types::{Digest, FileId, LayerId};
 
+use document::Documents;
 use janitor::Janitor;
 use turns::Turns;
 use writers::Writers;
@@ -92,6 +96,7 @@ pub struct Content {
     /// Names this boot of the machine.
     boot: Box<str>,
     janitor: Janitor,
+    documents: Documents,
 }
 
 impl Content {
@@ -117,6 +122,7 @@ impl Content {
             ingests: AtomicUsize::new(report.ingests),
             boot: recover::boot(),
             janitor: Janitor::new(report.orphans),
+            documents: Documents::default(),
         });
         content.start_janitor()?;
         Ok(content)

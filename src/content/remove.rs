@@ -29,6 +29,7 @@ impl Content {
         match deleted {
             DeletedBlob::Gone(unnamed) => self.follow(digest, unnamed),
             DeletedBlob::Retained(_, lease) => tracing::info!(held_by = %lease, "a deleted blob is retained"),
+            DeletedBlob::Undecided => self.metadata.undecided(),
         }
         drop(turn);
         Ok(())

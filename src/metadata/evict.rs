@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::membership::{LEASES_AT_ONCE, each_lease_on};
 use super::record::{Layer, Lease, Usage, decode_trash};
-use super::{Consistent, RetainedName, Transaction, schema};
+use super::{Consistent, RetainedName, Transaction, TreesSeen, schema};
 use crate::store::{Column, Entry};
 use crate::types::{LayerId, LeaseId, Member, MemberKind};
 use crate::{Error, Result};
@@ -87,12 +87,15 @@ impl Transaction<'_> {
     /// Gives up a retained snapshot that only policy leases hold, if it still is what was seen: these no longer name it,
     /// and those that name nothing any more go. One in a transaction. Layers that nothing names any more go to `trash`
     /// and are returned; `None`, with nothing changed, when it is not there, was removed anew, or somebody's lease holds
-    /// it by now.
+    /// it by now or may do so with a tree.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn evict(&mut self, kind: &MemberKind, seen: &Evictable) -> Result<Option<Vec<LayerId>>> {
+    pub fn evict(&mut self, kind: &MemberKind, seen: &Evictable, trees: TreesSeen) -> Result<Option<Vec<LayerId>>> {
         let (namespace, name) = &seen.name;
+        if self.trees_seen() != trees {
+            return Ok(None);
+        }
         let same = self.metadata.retained(namespace, name)?.is_some_and(|now| now.removed_at == seen.removed_at);
         if !same {
             return Ok(None);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::damaged::DamagedRecord;
 use super::record::{Blob, RetainedBlob};
-use super::{Consistent, Metadata, Transaction, schema};
+use super::{Consistent, GivenUp, Metadata, Transaction, TreesSeen, schema};
 use crate::store::Column;
 use crate::types::{Digest, FileId, LeaseId, MemberKind, Namespace, Scope};
 use crate::{Chain, Error, Resource, Result};
@@ -19,6 +19,8 @@ pub enum DeletedBlob {
     Gone(Option<FileId>),
     /// It is retained, because of this lease.
     Retained(Namespace, LeaseId),
+    /// It is retained until a collection finds out whether a tree holds it.
+    Undecided,
 }
 
 impl Metadata {
@@ -85,7 +87,8 @@ impl Consistent<'_> {
 }
 
 impl Transaction<'_> {
-    /// Removes a blob that containerd deleted. Where a lease of any namespace names it, it becomes a retained one.
+    /// Removes a blob that containerd deleted. Where a lease of any namespace names it, or may hold it with a tree, it
+    /// becomes a retained one.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -94,6 +97,10 @@ impl Transaction<'_> {
             Some((namespace, lease)) => {
                 self.retain_blob(digest)?;
                 Ok(DeletedBlob::Retained(namespace, lease))
+            }
+            None if self.has_trees(None) => {
+                self.retain_blob(digest)?;
+                Ok(DeletedBlob::Undecided)
             }
             None => self.remove_blob(&Scope::Plugin, digest).map(DeletedBlob::Gone),
         }
@@ -119,13 +126,19 @@ impl Transaction<'_> {
         Ok(Some(retained.blob))
     }
 
-    /// Gives up a retained blob unless an unexpired lease names it; `None` when it is held, or not there. Else its file,
-    /// in `trash`, where nothing else names it.
+    /// Gives up a retained blob that no tree held, unless an unexpired lease names it. Its file is in `trash`, where
+    /// nothing else names it.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn give_up_blob(&mut self, digest: &Digest) -> Result<Option<Option<FileId>>> {
-        if self.blob_held_by(digest)?.is_some() { Ok(None) } else { self.drop_retained_blob(digest) }
+    pub fn give_up_blob(&mut self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<Option<FileId>>> {
+        if self.trees_seen() != trees {
+            return Ok(GivenUp::TreesChanged);
+        }
+        if self.blob_held_by(digest)?.is_some() {
+            return Ok(GivenUp::Kept);
+        }
+        Ok(self.drop_retained_blob(digest)?.map_or(GivenUp::Kept, GivenUp::Gone))
     }
 
     /// Gives up a retained blob, held or not.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::metadata::{Evictable, Evictables, Usage};
+use crate::metadata::{Evictable, Evictables, TreesSeen, Usage};
 use crate::types::LayerId;
 use crate::{Chain, Error, Result, failpoint};
 
@@ -65,18 +65,24 @@ impl Snapshotter {
     }
 
     /// Gives up retained snapshots, in that order and each in a transaction of its own, where still nothing but policy
-    /// leases holds them. Returns how many. `go_on` is asked each time whether to.
+    /// leases holds them, and there are no more trees than were looked at. Returns how many. `go_on` is asked each time whether to.
     ///
     /// # Errors
     /// Those of the store; what was given up before stays so.
-    pub fn evict(&self, chosen: &[Evictable], reason: &str, mut go_on: impl FnMut() -> bool) -> Result<u64> {
+    pub fn evict(
+        &self,
+        chosen: &[Evictable],
+        trees: TreesSeen,
+        reason: &str,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<u64> {
         let (mut evicted, mut trashed) = (0, Vec::new());
         for snapshot in chosen {
             if !go_on() {
                 break;
             }
             let began = Instant::now();
-            match self.evict_one(snapshot) {
+            match self.evict_one(snapshot, trees) {
                 Ok(Some(layers)) => {
                     let (namespace, name) = &snapshot.name;
                     let age = self.now().duration_since(snapshot.removed_at).unwrap_or_default();
@@ -104,9 +110,9 @@ impl Snapshotter {
         Ok(evicted)
     }
 
-    fn evict_one(&self, snapshot: &Evictable) -> Result<Option<Vec<LayerId>>> {
+    fn evict_one(&self, snapshot: &Evictable, trees: TreesSeen) -> Result<Option<Vec<LayerId>>> {
         let mut txn = self.metadata.write(self.now())?;
-        let Some(trashed) = txn.evict(&self.member_kind, snapshot)? else { return Ok(None) };
+        let Some(trashed) = txn.evict(&self.member_kind, snapshot, trees)? else { return Ok(None) };
         failpoint::hit("evict: before the record");
         // The sync comes before the directories are touched, once for many.
         txn.commit_unsynced().inspect_err(|_| self.note_unclear(&trashed))?;

@@ -1,7 +1,7 @@
 //! Blobs, the files that they share, and ingests.
 
 use super::*;
-use crate::types::{Digest, FileId, IngestRef, LeaseId, Member, MemberKind, Namespace};
+use crate::types::{Digest, FileId, IngestRef, LeaseId, Member, MemberKind, Namespace, label};
 
 fn digest(byte: char) -> Digest {
     Digest::parse(format!("sha256:{}", byte.to_string().repeat(64))).unwrap()
@@ -154,7 +154,8 @@ fn a_namespace_with_content_is_not_deleted() {
 fn lease(metadata: &Metadata, namespace: &str, id: &str, end: Option<SystemTime>, digest: &Digest) {
     let (namespace, id) = (Namespace::parse(namespace).unwrap(), LeaseId::parse(id).unwrap());
     let mut txn = metadata.write(at(1)).unwrap();
-    txn.create_lease(&namespace, &id, Labels::default(), end).unwrap();
+    let flat = Labels::parse([(label::GC_FLAT.to_owned(), "true".to_owned())]).unwrap();
+    txn.create_lease(&namespace, &id, flat, end).unwrap();
     txn.add_member(&namespace, &id, &Member::new(MemberKind::Content, digest.as_str()).unwrap()).unwrap();
     txn.commit().unwrap();
 }
@@ -168,9 +169,14 @@ fn delete(metadata: &Metadata, second: u64, byte: char) -> Result<DeletedBlob> {
 
 fn give_up(metadata: &Metadata, second: u64, byte: char) -> Option<Option<FileId>> {
     let mut txn = metadata.write(at(second)).unwrap();
-    let given_up = txn.give_up_blob(&digest(byte)).unwrap();
+    let trees = txn.trees_seen();
+    let given_up = txn.give_up_blob(&digest(byte), trees).unwrap();
     txn.commit().unwrap();
-    given_up
+    match given_up {
+        GivenUp::Gone(file) => Some(file),
+        GivenUp::Kept => None,
+        GivenUp::TreesChanged => panic!("by nobody"),
+    }
 }
 
 #[test]

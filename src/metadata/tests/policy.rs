@@ -65,7 +65,7 @@ fn evictable(metadata: &Metadata, now: u64) -> Vec<Evictable> {
 }
 
 fn evict(metadata: &Metadata, now: u64, seen: &Evictable) -> Option<Vec<LayerId>> {
-    change(metadata, now, |txn| txn.evict(&kind(), seen))
+    change(metadata, now, |txn| txn.evict(&kind(), seen, txn.trees_seen()))
 }
 
 #[test]
