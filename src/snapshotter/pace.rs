@@ -76,8 +76,12 @@ impl Pace {
             }
             let now = Instant::now();
             if state.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK) {
+                // By nobody else meanwhile; and who waits for a turn does not wait for the file system.
                 state.looked = Some(now);
-                state.short = (self.is_short)();
+                drop(state);
+                let short = (self.is_short)();
+                state = self.state();
+                state.short = short;
             }
             if state.short {
                 state.next = now;
