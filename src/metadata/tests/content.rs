@@ -219,7 +219,7 @@ fn what_a_tree_may_hold_waits_for_a_look_at_all_trees() {
     txn.create_lease(&namespace, &id, Labels::default(), Some(at(10))).unwrap();
     txn.add_member(&namespace, &id, &Member::new(MemberKind::Content, digest('e').as_str()).unwrap()).unwrap();
     txn.commit().unwrap();
-    assert_eq!(metadata.namespaces_of_trees(), [namespace.clone()]);
+    assert_eq!(metadata.namespaces_of_trees(), std::slice::from_ref(&namespace));
     let trees = |second| {
         let mut found = Vec::new();
         let visit = |lease: &LeaseId, digest| found.push((lease.clone(), digest));
