@@ -48,6 +48,8 @@ struct Alone;
 impl Neighbour for Alone {
     fn reclaim(&self, _: LayerId) {}
 
+    fn look_for_expired(&self) {}
+
     fn expect_space(&self) -> leasehold::Result<()> {
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::content::{self, Content, Files};
 use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
 use crate::grpc::{Listener, Servers};
-use crate::leases::Leases;
+use crate::leases::{Changes, Leases};
 use crate::metadata::{Metadata, Retention};
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
 use crate::pool::PoolLock;
@@ -112,9 +112,9 @@ impl App {
         report.log();
         allocator::return_free();
         let snapshotter = Arc::new(snapshotter);
-        let neighbour = Box::new(Neighbour(snapshotter.clone()));
-        let content = Content::start(metadata.clone(), Arc::new(files), content_settings(&config), blobs, neighbour)?;
-        let leases = Arc::new(Leases::new(metadata, Arc::default()));
+        let leases = Arc::new(Leases::new(metadata.clone(), Arc::default()));
+        let neighbour = Box::new(Neighbour { snapshotter: snapshotter.clone(), changes: leases.changes().clone() });
+        let content = Content::start(metadata, Arc::new(files), content_settings(&config), blobs, neighbour)?;
         let collectible = Arc::new(Collectible::new(snapshotter.clone(), content.clone(), leases.clone()));
         Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
@@ -216,20 +216,27 @@ fn edge_threads() -> usize {
     (cores / 2).clamp(1, 4)
 }
 
-/// The snapshotter, for the content store.
-struct Neighbour(Arc<Snapshotter>);
+/// The snapshotter and the collector, for the content store.
+struct Neighbour {
+    snapshotter: Arc<Snapshotter>,
+    changes: Arc<Changes>,
+}
 
 impl content::Neighbour for Neighbour {
     fn reclaim(&self, number: LayerId) {
-        self.0.reclaim_file(number);
+        self.snapshotter.reclaim_file(number);
     }
 
     fn expect_space(&self) -> Result<()> {
-        self.0.expect_free_space()
+        self.snapshotter.expect_free_space()
     }
 
     fn require_space(&self) -> Result<()> {
-        self.0.require_free_space()
+        self.snapshotter.require_free_space()
+    }
+
+    fn look_for_expired(&self) {
+        self.changes.dirty();
     }
 }
 

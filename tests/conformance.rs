@@ -1,5 +1,4 @@
-//! containerd's own suites pass, every case of them: for snapshotters on both sockets, for content stores on the plugin
-//! socket.
+//! containerd's own suites pass, every case of them, for snapshotters and content stores on both sockets.
 
 mod common;
 
@@ -36,6 +35,13 @@ fn privileged_containerds_own_suite_passes_on_the_api_socket() {
 fn privileged_containerds_own_content_suite_passes_on_the_plugin_socket() {
     if ready("containerds_own_content_suite_passes_on_the_plugin_socket") {
         run_suite(&CONTENT, |_| {});
+    }
+}
+
+#[test]
+fn privileged_containerds_own_content_suite_passes_on_the_api_socket() {
+    if ready("containerds_own_content_suite_passes_on_the_api_socket") {
+        run_suite(&CONTENT, |command| _ = command.env("SNAPSUITE_API", "1"));
     }
 }
 

@@ -20,22 +20,6 @@ fn code<T>(answer: Result<T, Status>) -> Option<Code> {
     answer.err().map(|status| status.code())
 }
 
-/// Opens a ref again as soon as its former stream has ended, which the daemon hears a moment later.
-fn reopen<'c>(client: &'c Client, first: &api::WriteContentRequest) -> (Upload<'c>, api::WriteContentResponse) {
-    let mut opened = None;
-    wait_for("the end of the former stream", LIMIT, || match client.open(first.clone()) {
-        Ok(answer) => {
-            opened = Some(answer);
-            true
-        }
-        Err(status) => {
-            assert_eq!(status.code(), Code::Unavailable, "{status}");
-            false
-        }
-    });
-    opened.unwrap()
-}
-
 #[test]
 fn every_answer_says_how_far_the_ingest_is() {
     let site = Site::new();
@@ -123,7 +107,7 @@ fn an_ingest_goes_on_where_it_was() {
     // Closed, vanished, stopped and killed in turn.
     for (turn, piece) in data.chunks(1 << 20).enumerate() {
         let client = Client::new(&daemon);
-        let (mut upload, reply) = reopen(&client, &first);
+        let (mut upload, reply) = client.reopen(&first);
         assert_eq!((reply.offset, reply.digest), (offset as i64, sha256(&data[..offset])), "turn {turn}");
         assert_eq!(*started_at.get_or_insert(reply.started_at), reply.started_at);
         upload.write(offset, piece).unwrap();
@@ -146,7 +130,7 @@ fn an_ingest_goes_on_where_it_was() {
         assert_eq!((status.offset, status.total), (offset as i64, data.len() as i64));
     }
     let client = Client::new(&daemon);
-    let (mut upload, reply) = reopen(&client, &first);
+    let (mut upload, reply) = client.reopen(&first);
     assert_eq!(reply.digest, sha256(&data));
     upload.commit(data.len(), &sha256(&data)).unwrap();
     assert_eq!(client.read_blob(&sha256(&data)).unwrap(), data);
@@ -158,7 +142,7 @@ fn a_write_is_where_the_ingest_is_or_begins_it_anew() {
     let daemon = site.start();
     let client = Client::new(&daemon);
     for (offset, at) in [(4, "beyond"), (2, "before"), (-1, "below nothing")] {
-        let (mut upload, reply) = reopen(&client, &stat("ref"));
+        let (mut upload, reply) = client.reopen(&stat("ref"));
         if reply.offset == 0 {
             upload.write(0, b"foo").unwrap();
         }
@@ -170,16 +154,16 @@ fn a_write_is_where_the_ingest_is_or_begins_it_anew() {
         };
         assert_eq!(code(upload.send(message)), Some(Code::OutOfRange), "{at}");
     }
-    let (mut upload, reply) = reopen(&client, &stat("ref"));
+    let (mut upload, reply) = client.reopen(&stat("ref"));
     assert_eq!(reply.offset, 3);
     let reply = upload.write(0, b"anew").unwrap();
     assert_eq!((reply.offset, reply.digest), (4, sha256(b"anew")));
     upload.close();
     // Another size is another upload.
-    let (mut upload, _) = reopen(&client, &api::WriteContentRequest { total: 9, ..stat("sized") });
+    let (mut upload, _) = client.reopen(&api::WriteContentRequest { total: 9, ..stat("sized") });
     upload.write(0, b"four").unwrap();
     upload.close();
-    let (mut upload, reply) = reopen(&client, &api::WriteContentRequest { total: 4, ..stat("sized") });
+    let (mut upload, reply) = client.reopen(&api::WriteContentRequest { total: 4, ..stat("sized") });
     assert_eq!((reply.offset, reply.digest.as_str()), (0, EMPTY));
     upload.write(0, b"4444").unwrap();
     upload.commit(4, &sha256(b"4444")).unwrap();
@@ -194,15 +178,15 @@ fn a_commit_that_is_not_what_it_says_changes_nothing() {
     client.begin("ref").unwrap().write(0, b"foobar").unwrap();
     let digest = sha256(b"foobar");
     for (total, expected) in [(5, ""), (7, digest.as_str()), (0, EMPTY), (6, &sha512(b"fooba"))] {
-        let (mut upload, _) = reopen(&client, &stat("ref"));
+        let (mut upload, _) = client.reopen(&stat("ref"));
         let refused = upload.commit_at(6, total, expected).unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{total} {expected}: {refused}");
     }
     // A position that is not the end is no commit at all.
-    let (mut upload, _) = reopen(&client, &stat("ref"));
+    let (mut upload, _) = client.reopen(&stat("ref"));
     assert_eq!(code(upload.commit_at(5, 6, &digest)), Some(Code::OutOfRange));
     assert_eq!(client.blobs(), Vec::<String>::new());
-    let (mut upload, _) = reopen(&client, &stat("ref"));
+    let (mut upload, _) = client.reopen(&stat("ref"));
     upload.commit(6, &digest).unwrap();
     assert_eq!(client.blobs(), [digest]);
 }
@@ -224,7 +208,7 @@ fn what_is_there_is_not_uploaded_again() {
     );
     assert_eq!(client.refs(), Vec::<String>::new());
     for (total, expected) in [(6, digest.as_str()), (6, ""), (0, "")] {
-        let (mut upload, reply) = reopen(&client, &stat("second"));
+        let (mut upload, reply) = client.reopen(&stat("second"));
         assert_eq!(reply.offset, 0);
         upload.write(0, b"foobar").unwrap();
         assert_eq!(code(upload.commit_at(6, total, expected)), Some(Code::AlreadyExists));
@@ -248,7 +232,7 @@ fn a_ref_has_one_stream_at_a_time() {
     assert_eq!(Client::new(&daemon).status("ref").unwrap().offset, 3);
     upload.write(3, b"bar").unwrap();
     drop(upload);
-    assert_eq!(reopen(&client, &stat("ref")).1.offset, 6);
+    assert_eq!(client.reopen(&stat("ref")).1.offset, 6);
 }
 
 #[test]
@@ -258,7 +242,7 @@ fn an_ingest_that_is_given_up_is_gone_for_its_writer_too() {
     let client = Client::new(&daemon);
     assert_eq!(code(client.abort("unknown")), Some(Code::NotFound));
     for last in [api::WriteAction::Write, api::WriteAction::Commit] {
-        let (mut upload, reply) = reopen(&client, &stat("ref"));
+        let (mut upload, reply) = client.reopen(&stat("ref"));
         assert_eq!(reply.offset, 0);
         upload.write(0, b"foo").unwrap();
         client.abort("ref").unwrap();
@@ -282,7 +266,7 @@ fn every_algorithm_of_containerd_is_known() {
         // Said at the start, or only at the end, as containerd does.
         let first = api::WriteContentRequest { expected: digest.clone(), ..stat("ref") };
         for first in [first, stat("ref")] {
-            let (mut upload, reply) = reopen(&client, &first);
+            let (mut upload, reply) = client.reopen(&first);
             assert_eq!(
                 reply.digest.split(':').next(),
                 Some(if first.expected.is_empty() { "sha256" } else { &digest[..6] })

@@ -36,6 +36,9 @@ fn privileged_a_leased_chain_stays_until_its_lease_is_deleted() {
     pool.containerd.prepare("default/4/chain-2", "").unwrap();
     assert_eq!(pool.layers(), 3);
     pool.containerd.remove("default/4/chain-2").unwrap();
+    // An empty one does not take the place of what is held under the name.
+    wait_for("the end of the empty one", LIMIT, || pool.layers() == 2);
+    assert!(pool.site.cli(&["why", "chain-2"]).ok().contains("keep"));
     pool.operator.delete_lease("keep").unwrap();
     pool.expect_gone(SOON);
 }
@@ -94,6 +97,18 @@ fn privileged_a_lease_in_the_past_holds_nothing() {
     pool.pull("default", 1);
     pool.remove_all();
     pool.expect_gone(SOON);
+
+    // What would go because of it can be told, although its end cannot be written.
+    let pool = Pool::start("[gc]\nstartup_delay = \"10m\"\n");
+    for (lease, end) in [("past", "1960-01-01T00:00:00Z"), ("holds", "9999-12-31T23:59:59-01:00")] {
+        pool.operator.create_lease(lease, &[("containerd.io/gc.expire", end)]).unwrap();
+        pool.operator.add_resource(lease, SNAPSHOTS, "chain-3").unwrap();
+    }
+    pool.pull("default", 1);
+    pool.remove_all();
+    assert!(pool.site.cli(&["why", "chain-3"]).ok().contains("lease holds"));
+    pool.operator.delete_lease("holds").unwrap();
+    assert!(pool.site.cli(&["gc", "--dry-run"]).ok().contains("lease past ended at a moment before 1970"));
 }
 
 #[test]

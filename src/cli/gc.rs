@@ -43,7 +43,8 @@ fn print_json(dry_run: bool, answer: &CollectResponse) {
         "{:#}",
         json!({
             "dry_run": dry_run, "leases": answer.leases, "retained": answer.retained,
-            "retained_blobs": answer.retained_blobs, "snapshots": answer.snapshots,
+            "retained_blobs": answer.retained_blobs, "snapshots": answer.snapshots, "blobs": answer.blobs,
+            "ingests": answer.ingests,
             "objects": answer.objects, "marked": answer.marked, "read_ns": answer.read_nanos,
             "mark_ns": answer.mark_nanos, "sweep_ns": answer.sweep_nanos, "garbage": garbage,
         })
@@ -60,12 +61,15 @@ fn print_text(dry_run: bool, answer: &CollectResponse) {
         println!("{table}\n");
     }
     println!(
-        "{} {} ended leases, {} retained snapshots, {} retained blobs, {} snapshots of the API socket",
+        "{} {} ended leases, {} retained snapshots and {} retained blobs; {} snapshots, {} blobs and {} uploads of the \
+         API socket",
         if dry_run { "would remove" } else { "removed" },
         answer.leases,
         answer.retained,
         answer.retained_blobs,
-        answer.snapshots
+        answer.snapshots,
+        answer.blobs,
+        answer.ingests
     );
     let took = |nanos| format!("{:.1?}", Duration::from_nanos(nanos));
     println!(

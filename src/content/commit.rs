@@ -37,7 +37,7 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when it is not what it was said to be; [`Error::AlreadyExists`] when the blob is there, and
-    /// the ingest is gone then; [`Error::NotFound`] when it was given up.
+    /// the ingest is gone then; [`Error::NotFound`] when it was given up, and for the lease of the request.
     pub(super) fn commit(&self, mut writer: Writer, commit: Commit) -> Result<Reply> {
         let result = self.try_commit(&mut writer, commit);
         if result.is_err() {
@@ -64,6 +64,7 @@ impl Content {
             size,
             labels: commit.labels,
             linked: linked.own,
+            lease: writer.lease.clone(),
         };
         let stored = self.record(request, &linked)?;
         failpoint::hit("commit: record written");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::types::{FileId, IngestRef, MemberKind};
+use crate::types::{FileId, IngestRef, MemberKind, Scope};
 use crate::{Chain, Error, Result};
 
 use super::Content;
@@ -16,22 +16,29 @@ pub(super) fn expiry(written_at: SystemTime) -> SystemTime {
 }
 
 impl Content {
-    /// Gives up what has expired, and returns how many that were.
+    /// Gives up what has expired, and returns how many that were. What clients of the API socket have is for the collector
+    /// to give up, because a lease may hold it.
     ///
     /// # Errors
     /// Those of the store.
     pub(super) fn expire(&self, now: SystemTime) -> Result<usize> {
-        let mut expired = Vec::new();
+        let (mut expired, mut of_clients) = (Vec::new(), false);
         self.metadata.read(|records| {
             records.each_ingest(|entry| {
                 if let Ok((name, ingest)) = entry
                     && ingest.is_expired(now)
                 {
-                    expired.push((name, ingest.id));
+                    match name.scope() {
+                        Scope::Plugin => expired.push((name, ingest.id)),
+                        Scope::Api(_) => of_clients = true,
+                    }
                 }
                 Ok(())
             })
         })?;
+        if of_clients {
+            self.neighbour.look_for_expired();
+        }
         let mut given_up = 0;
         for (name, id) in expired {
             // After a kill the file knows better than the record. Whoever writes has the ref.

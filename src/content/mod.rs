@@ -26,6 +26,7 @@ mod recover;
 mod remove;
 mod repair;
 mod session;
+mod sweep;
 mod turns;
 mod write_back;
 mod writer;
@@ -62,7 +63,7 @@ pub struct Settings {
     pub max_ingests: usize,
 }
 
-/// What the pool's other store does for this one, because they share trash and space.
+/// What others do for the content store: the pool's other store, because they share trash and space, and the collector.
 pub trait Neighbour: Send + Sync {
     /// Has a file deleted that is in trash, some time soon.
     fn reclaim(&self, number: LayerId);
@@ -79,6 +80,9 @@ pub trait Neighbour: Send + Sync {
     /// # Errors
     /// [`Error::NoSpace`](crate::Error::NoSpace) and [`Error::Fs`](crate::Error::Fs).
     fn require_space(&self) -> Result<()>;
+
+    /// Has the collector look for ingests that nothing holds, some time soon: some of the API socket have expired.
+    fn look_for_expired(&self);
 }
 
 /// The blobs and ingests of one pool.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::metadata::Ingest;
-use crate::types::{Algorithm, Digest, IngestRef, Labels};
+use crate::types::{Algorithm, Digest, IngestRef, Labels, LeaseId, Scope};
 use crate::{Chain, Error, Resource, Result};
 
 use super::Content;
@@ -19,31 +19,48 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::Locked`] when somebody else has the ref; [`Error::AlreadyExists`] when the blob is there;
-    /// [`Error::NoSpace`] when there are too many ingests, or too few bytes.
-    pub(super) fn open(&self, name: IngestRef, total: u64, expected: Option<Digest>) -> Result<Writer> {
+    /// [`Error::NotFound`] for the lease; [`Error::NoSpace`] when there are too many ingests, or too few bytes.
+    pub(super) fn open(
+        &self,
+        name: IngestRef,
+        lease: Option<LeaseId>,
+        total: u64,
+        expected: Option<Digest>,
+    ) -> Result<Writer> {
+        // The transactions look again; without the lease no file is to be made.
+        self.metadata.require_lease(name.scope(), lease.as_ref())?;
         let entered = self.writers.enter(&name)?;
         if let Some(expected) = &expected {
-            self.require_unknown(&name, expected)?;
+            self.require_unknown(name.scope(), expected, lease.as_ref())?;
         }
         let writer = match self.metadata.ingest(&name) {
-            Ok(ingest) => self.resume(entered, ingest, total, expected)?,
-            Err(Error::NotFound(_)) => self.begin(entered, total, expected)?,
+            Ok(ingest) => self.resume(entered, lease, ingest, total, expected)?,
+            Err(Error::NotFound(_)) => self.begin(entered, lease, total, expected)?,
             Err(err) => return Err(err),
         };
         writer.entered.progress().set(writer.offset, writer.updated_at);
         Ok(writer)
     }
 
-    /// Fails when there is such a blob, or was one that is retained: then it is one again.
-    pub(super) fn require_unknown(&self, name: &IngestRef, digest: &Digest) -> Result<()> {
-        match self.info(name.scope(), digest.clone()) {
-            Err(Error::NotFound(_)) => Ok(()),
-            Ok(_) => Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned()))),
+    /// Fails when there is such a blob, or was one that is retained: then it is one again. The lease of a request on the API
+    /// socket names it then.
+    pub(super) fn require_unknown(&self, scope: &Scope, digest: &Digest, lease: Option<&LeaseId>) -> Result<()> {
+        let found = self.info(scope, digest.clone()).and_then(|_| match scope {
+            Scope::Plugin => Ok(()),
+            Scope::Api(_) => {
+                let mut txn = self.metadata.write(self.now())?;
+                txn.find_blob(scope, digest, lease)?;
+                txn.commit()
+            }
+        });
+        match found {
+            Err(Error::NotFound(Resource::Blob(_))) => Ok(()),
+            Ok(()) => Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned()))),
             Err(err) => Err(err),
         }
     }
 
-    fn begin(&self, entered: Entered, total: u64, expected: Option<Digest>) -> Result<Writer> {
+    fn begin(&self, entered: Entered, lease: Option<LeaseId>, total: u64, expected: Option<Digest>) -> Result<Writer> {
         // Inside of containerd's transaction: the first data may wait for space, this may not.
         self.neighbour.expect_space()?;
         let counted = self.count_ingest()?;
@@ -60,13 +77,14 @@ impl Content {
             started_at: now,
             updated_at: now,
             labels: Labels::default(),
-            expires_at: Some(expiry(now)),
+            // What a lease names is kept as long as that is.
+            expires_at: lease.is_none().then(|| expiry(now)),
             synced: 0,
             boot: self.boot.clone(),
             hash: None,
         };
         let recorded = self.metadata.write(now).and_then(|mut txn| {
-            txn.create_ingest(entered.name(), &ingest)?;
+            txn.create_ingest(entered.name(), &ingest, lease.as_ref())?;
             // containerd opens ingests inside of its global transaction. One that is lost is begun again.
             txn.commit_unsynced()
         });
@@ -78,6 +96,7 @@ impl Content {
         counted.keep();
         Ok(Writer {
             entered,
+            lease,
             id,
             file,
             offset: 0,
@@ -98,12 +117,20 @@ impl Content {
         err
     }
 
-    fn resume(&self, entered: Entered, ingest: Ingest, total: u64, expected: Option<Digest>) -> Result<Writer> {
+    fn resume(
+        &self,
+        entered: Entered,
+        lease: Option<LeaseId>,
+        ingest: Ingest,
+        total: u64,
+        expected: Option<Digest>,
+    ) -> Result<Writer> {
         let Some(file) = self.files.open_ingest(ingest.id)? else {
             tracing::warn!(id = %ingest.id, "the file of an ingest is missing; it begins again");
-            self.drop_record(entered.name())?;
-            return self.begin(entered, total, expected);
+            self.drop_record(entered.name(), None)?;
+            return self.begin(entered, lease, total, expected);
         };
+        self.hold(entered.name(), &ingest, lease.as_ref())?;
         let found = file.metadata().map_err(Error::fs(crate::FsOp::Stat, "ingests".as_ref()))?;
         let algorithm = algorithm_of(expected.as_ref());
         let state = ingest.hash.as_ref().filter(|state| state.algorithm == algorithm && state.offset <= found.len());
@@ -112,6 +139,7 @@ impl Content {
         let written_at = found.modified().unwrap_or(ingest.updated_at);
         let mut writer = Writer {
             entered,
+            lease,
             id: ingest.id,
             file,
             offset: found.len(),
@@ -129,6 +157,25 @@ impl Content {
             self.begin_again(&mut writer, total, expected)?;
         }
         Ok(writer)
+    }
+
+    /// Has the lease of a request name an ingest that goes on. Without a lease it expires some time, if it did not so far.
+    fn hold(&self, name: &IngestRef, ingest: &Ingest, lease: Option<&LeaseId>) -> Result<()> {
+        let now = self.now();
+        match name.scope() {
+            Scope::Plugin => Ok(()),
+            Scope::Api(_) if lease.is_some() => {
+                let mut txn = self.metadata.write(now)?;
+                txn.lease_ingest(name, lease)?;
+                txn.commit_unsynced()
+            }
+            Scope::Api(_) if ingest.expires_at.is_none() => {
+                let mut txn = self.metadata.write(now)?;
+                txn.update_ingest(name, ingest.id, |ingest| ingest.expires_at = Some(expiry(now)))?;
+                txn.commit_unsynced()
+            }
+            Scope::Api(_) => Ok(()),
+        }
     }
 
     /// Lets an ingest begin anew under its ref.

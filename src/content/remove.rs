@@ -1,7 +1,7 @@
 //! Delete and Abort.
 
 use crate::metadata::DeletedBlob;
-use crate::types::{Digest, FileId, IngestRef, Scope};
+use crate::types::{Digest, FileId, IngestRef, LeaseId, Scope};
 use crate::{Chain, Result, failpoint};
 
 use super::Content;
@@ -14,12 +14,21 @@ impl Content {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
     pub fn delete(&self, scope: &Scope, digest: &Digest) -> Result<()> {
+        self.delete_from(scope, digest, None)
+    }
+
+    /// Like [`delete`](Self::delete), and the lease of the request no longer names the blob.
+    ///
+    /// # Errors
+    /// As for [`delete`](Self::delete).
+    pub fn delete_from(&self, scope: &Scope, digest: &Digest, lease: Option<&LeaseId>) -> Result<()> {
         let turn = self.digests.take(digest);
         let mut txn = self.metadata.write(self.now())?;
         let deleted = match scope {
             Scope::Plugin => txn.delete_blob(digest)?,
             Scope::Api(_) => DeletedBlob::Gone(txn.remove_blob(scope, digest)?),
         };
+        txn.unlease_blob(scope, digest, lease)?;
         failpoint::hit("delete: before the record");
         if let Err(err) = txn.commit() {
             self.janitor.add(Chore::Settle(digest.clone()));
@@ -52,9 +61,17 @@ impl Content {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
     pub fn abort(&self, name: &IngestRef) -> Result<()> {
+        self.abort_from(name, None)
+    }
+
+    /// Like [`abort`](Self::abort), and the lease of the request no longer names the ingest.
+    ///
+    /// # Errors
+    /// As for [`abort`](Self::abort).
+    pub fn abort_from(&self, name: &IngestRef, lease: Option<&LeaseId>) -> Result<()> {
         // Before the record goes: afterwards another one may be begun under the ref.
         let progress = self.writers.progress(name);
-        let id = self.drop_record(name)?;
+        let id = self.drop_record(name, lease)?;
         if let Some(progress) = progress {
             progress.cancel();
         }
@@ -64,9 +81,10 @@ impl Content {
     }
 
     /// Removes the record of an ingest.
-    pub(super) fn drop_record(&self, name: &IngestRef) -> Result<FileId> {
+    pub(super) fn drop_record(&self, name: &IngestRef, lease: Option<&LeaseId>) -> Result<FileId> {
         let mut txn = self.metadata.write(self.now())?;
         let id = txn.drop_ingest(name)?;
+        txn.unlease_ingest(name, lease)?;
         // containerd aborts inside of its global transaction. An ingest that comes back in a power cut harms nobody.
         txn.commit_unsynced()?;
         self.uncount_ingest();

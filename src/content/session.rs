@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::types::{Digest, IngestRef, Labels};
+use crate::types::{Digest, IngestRef, Labels, LeaseId};
 use crate::{Error, Resource, Result};
 
 use super::Content;
@@ -87,13 +87,14 @@ impl Session {
 }
 
 impl Content {
-    /// Opens the stream of a first message. Waits for nothing.
+    /// Opens the stream of a first message, for a lease if the request is of one. Waits for nothing.
     ///
     /// # Errors
     /// [`Error::Locked`] when another stream has the ref; [`Error::AlreadyExists`] when the blob is there;
-    /// [`Error::NoSpace`] when there are too many ingests, or too few bytes.
-    pub fn open_session(&self, name: IngestRef, first: &Message) -> Result<Session> {
-        Ok(Session { writer: self.open(name, first.total, first.expected.clone())?, total: 0 })
+    /// [`Error::NotFound`] for the lease; [`Error::NoSpace`] when there are too many ingests, or too few bytes.
+    pub fn open_session(&self, name: IngestRef, lease: Option<LeaseId>, first: &Message) -> Result<Session> {
+        let writer = self.open(name, lease, first.total, first.expected.clone())?;
+        Ok(Session { writer, total: 0 })
     }
 
     /// Does what a message asks for. When that fails, the stream has ended, and the ingest goes on another time.
@@ -125,7 +126,7 @@ impl Content {
         let writer = &mut session.writer;
         writer.catch_up()?;
         if let Some(expected) = &message.expected
-            && let Err(exists) = self.require_unknown(writer.entered.name(), expected)
+            && let Err(exists) = self.require_unknown(writer.entered.name().scope(), expected, writer.lease.as_ref())
         {
             if let Error::AlreadyExists(_) = exists {
                 // Nobody will go on with it.
@@ -173,7 +174,7 @@ impl Content {
     }
 
     fn give_up(&self, writer: &Writer) -> Result<()> {
-        match self.abort(writer.entered.name()) {
+        match self.abort_from(writer.entered.name(), writer.lease.as_ref()) {
             // By somebody else.
             Ok(()) | Err(Error::NotFound(Resource::Ingest(_))) => Ok(()),
             Err(err) => Err(err),

@@ -67,7 +67,7 @@ impl Pool {
 
 impl Opened {
     fn write(&self, name: &IngestRef, data: &'static [u8]) {
-        let session = self.content.open_session(name.clone(), &message(Action::Stat, 0, b"")).unwrap();
+        let session = self.content.open_session(name.clone(), None, &message(Action::Stat, 0, b"")).unwrap();
         let Step { reply, session } = self.content.handle(session, message(Action::Stat, 0, b"")).unwrap();
         let message = message(Action::Write, reply.offset as i64, data);
         let step = self.content.handle(session.unwrap(), message).unwrap();
@@ -75,7 +75,7 @@ impl Opened {
     }
 
     fn commit(&self, name: &IngestRef, offset: i64) -> Result<Digest> {
-        let session = self.content.open_session(name.clone(), &message(Action::Stat, 0, b""))?;
+        let session = self.content.open_session(name.clone(), None, &message(Action::Stat, 0, b""))?;
         let step = self.content.handle(session, message(Action::Commit, offset, b""))?;
         assert!(step.session.is_none(), "a commit ends the session");
         Ok(step.reply.digest)
@@ -115,6 +115,8 @@ impl Neighbour for Trash {
     fn require_space(&self) -> Result<()> {
         Ok(())
     }
+
+    fn look_for_expired(&self) {}
 }
 
 fn message(action: Action, offset: i64, data: &'static [u8]) -> Message {
@@ -139,7 +141,7 @@ fn an_ingest_is_given_up_a_day_after_it_was_last_written_to() {
     let opened = pool.open();
     opened.write(&ingest("old"), b"foo");
     opened.write(&ingest("in use"), b"foo");
-    let using = opened.content.open_session(ingest("in use"), &message(Action::Stat, 0, b"")).unwrap();
+    let using = opened.content.open_session(ingest("in use"), None, &message(Action::Stat, 0, b"")).unwrap();
     let now = SystemTime::now();
     assert_eq!(opened.content.expire(now + DAY - Duration::from_secs(60)).unwrap(), 0);
     assert_eq!(opened.content.ingests_open(), 2);
@@ -211,6 +213,7 @@ fn prepared(opened: &Opened, name: &str, data: &'static [u8]) -> CommitIngest {
         size: data.len() as u64,
         labels: Labels::default(),
         linked: true,
+        lease: None,
     }
 }
 
@@ -321,7 +324,7 @@ fn an_ingest_without_its_file_is_begun_again() {
         hash: None,
     };
     let mut txn = opened.metadata.write(now).unwrap();
-    txn.create_ingest(&ingest("lost"), &lost).unwrap();
+    txn.create_ingest(&ingest("lost"), &lost, None).unwrap();
     txn.commit().unwrap();
     opened.stop();
     let opened = pool.open();

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::SystemTime;
 
 use crate::metadata::Ingest;
-use crate::types::{Algorithm, FileId};
+use crate::types::{Algorithm, FileId, LeaseId};
 use crate::{Chain, Error, FsOp, Resource, Result};
 
 use super::Content;
@@ -23,6 +23,8 @@ const BUFFER: usize = 1 << 20;
 /// An ingest with its file. Dropping it lets others write; [`Content::close`] stores how far it is as well.
 pub(super) struct Writer {
     pub entered: Entered,
+    /// The lease of the request, which names the ingest and is to name the blob.
+    pub lease: Option<LeaseId>,
     pub id: FileId,
     pub file: File,
     /// Bytes in the file.

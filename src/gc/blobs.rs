@@ -12,8 +12,15 @@ use crate::{Error, Result};
 const TOLD: usize = 32;
 
 impl Collectible {
-    /// Explains a blob that containerd has, one that is retained, or one that leases name without its being here.
-    pub(super) fn blob(&self, digest: &str, only: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
+    /// Explains a blob that containerd has, one that is retained, or one that leases name without its being here, in all
+    /// namespaces but those where it was explained already.
+    pub(super) fn blob(
+        &self,
+        digest: &str,
+        only: Option<&Namespace>,
+        explained: &[Namespace],
+        now: SystemTime,
+    ) -> Result<Vec<Explained>> {
         let Ok(digest) = Digest::parse(digest) else { return Ok(Vec::new()) };
         let metadata = self.snapshotter().metadata();
         let held = match metadata.blob(&Scope::Plugin, &digest) {
@@ -35,7 +42,7 @@ impl Collectible {
             };
             return Ok(vec![Explained::new("retained-blob", String::new(), digest.to_string(), holds)]);
         }
-        self.absent_blob(&digest, only, now)
+        self.absent_blob(&digest, only, explained, now)
     }
 
     /// Returns the unexpired leases of all namespaces that name a blob.
@@ -60,11 +67,17 @@ impl Collectible {
     }
 
     /// Explains a blob that leases name and nobody has.
-    fn absent_blob(&self, digest: &Digest, only: Option<&Namespace>, now: SystemTime) -> Result<Vec<Explained>> {
+    fn absent_blob(
+        &self,
+        digest: &Digest,
+        only: Option<&Namespace>,
+        explained: &[Namespace],
+        now: SystemTime,
+    ) -> Result<Vec<Explained>> {
         let member = Member::new(MemberKind::Content, digest.as_str())?;
         let mut found = Vec::new();
         for (namespace, _) in self.snapshotter().metadata().namespaces()? {
-            if only.is_some_and(|only| *only != namespace) {
+            if only.is_some_and(|only| *only != namespace) || explained.contains(&namespace) {
                 continue;
             }
             let lease = self.snapshotter().metadata().held_by(&namespace, member.kind(), member.id(), now)?;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::give_up::give_up_unheld;
 use super::pool::Collectible;
-use super::trace::{self, Statistics};
+use super::trace::{self, Removed, Statistics};
 use crate::Result;
 use crate::metadata::RetainedName;
 use crate::types::Digest;
@@ -24,6 +24,10 @@ pub struct Collected {
     pub retained_blobs: Vec<Digest>,
     /// Snapshots of the API socket that nothing holds.
     pub api_snapshots: usize,
+    /// Blobs of the API socket that nothing holds.
+    pub blobs: usize,
+    /// Uploads on the API socket that nothing holds.
+    pub ingests: usize,
     /// How much there was, and how long it took.
     pub statistics: Statistics,
 }
@@ -36,7 +40,8 @@ impl Collected {
 
     /// Whether nothing was removed.
     pub fn is_empty(&self) -> bool {
-        self.leases == 0 && self.snapshots() == 0 && self.retained_blobs.is_empty()
+        let blobs = self.blobs + self.retained_blobs.len();
+        self.leases == 0 && self.snapshots() == 0 && blobs == 0 && self.ingests == 0
     }
 }
 
@@ -46,7 +51,7 @@ impl Collected {
 /// # Errors
 /// Those of the store; what was removed before stays so.
 pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize>) -> Result<Collected> {
-    let (snapshotter, leases) = (pool.snapshotter(), pool.leases());
+    let leases = pool.leases();
     let mut collected = Collected::default();
     let go_on = || leases.changes().is_attached();
     while go_on() {
@@ -59,7 +64,8 @@ pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize
     let given_up = give_up_unheld(pool, now, go_on)?;
     (collected.retained, collected.retained_blobs) = (given_up.snapshots, given_up.blobs);
     if go_on() {
-        (collected.api_snapshots, collected.statistics) = trace::collect(snapshotter, now, expected, go_on)?;
+        let (Removed { snapshots, blobs, ingests }, statistics) = trace::collect(pool, now, expected, go_on)?;
+        collected = Collected { api_snapshots: snapshots, blobs, ingests, statistics, ..collected };
     }
     Ok(collected)
 }

@@ -123,7 +123,9 @@ fn report(collected: &Collected, took: Duration) {
     metrics::gauge!("leasehold_collection_objects").set(statistics.objects as f64);
     metrics::counter!("leasehold_collected_leases_total").increment(collected.leases as u64);
     metrics::counter!("leasehold_collected_snapshots_total").increment(collected.snapshots() as u64);
-    metrics::counter!("leasehold_collected_blobs_total").increment(collected.retained_blobs.len() as u64);
+    let blobs = collected.blobs + collected.retained_blobs.len();
+    metrics::counter!("leasehold_collected_blobs_total").increment(blobs as u64);
+    metrics::counter!("leasehold_collected_ingests_total").increment(collected.ingests as u64);
     if collected.is_empty() {
         tracing::debug!(?took, ?statistics, "nothing to collect");
     } else {
@@ -132,6 +134,8 @@ fn report(collected: &Collected, took: Duration) {
             retained = collected.retained.len(),
             retained_blobs = collected.retained_blobs.len(),
             snapshots = collected.api_snapshots,
+            blobs = collected.blobs,
+            ingests = collected.ingests,
             objects = statistics.objects,
             read = ?statistics.read,
             mark = ?statistics.mark,

@@ -1,4 +1,5 @@
-//! What keeps something: a snapshot of either socket, a retained one, or a directory. Blobs are in `blobs.rs`.
+//! What keeps something: a snapshot of either socket, a retained one, a blob of the API socket, or a directory. What
+//! leases and containerd say of blobs is in `blobs.rs`.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -13,8 +14,8 @@ use super::pool::Collectible;
 use super::resource::{Name, Resource, ResourceType, Types};
 use super::retainers::above;
 use super::why::Chain;
-use crate::metadata::{Consistent, Policy, RetainedName};
-use crate::types::{LayerId, LeaseId, Namespace, Scope, SnapshotKey};
+use crate::metadata::{Consistent, Policy, RetainedName, StartAt};
+use crate::types::{LayerId, LeaseId, Namespace, Scope, SnapshotKey, rfc3339_seconds};
 use crate::{Error, Result};
 
 /// One thing that a question means, and what keeps it.
@@ -56,8 +57,13 @@ enum Question<'q> {
 struct Found {
     plugin: Vec<SnapshotKey>,
     api: Vec<SnapshotKey>,
+    /// Namespaces of the API socket that have the blob.
+    blobs: Vec<Namespace>,
     retained: Vec<RetainedName>,
 }
+
+/// What holds the snapshots and the blobs that were found.
+type Chains = (Vec<Option<Chain>>, Vec<Option<Chain>>);
 
 impl Explained {
     pub(super) fn new(kind: &'static str, namespace: String, name: String, holds: Vec<Reason>) -> Explained {
@@ -77,7 +83,7 @@ impl Collectible {
         let question = self.question(what)?;
         let (found, chains, above) = self.snapshotter().metadata().read(|records| {
             let found = find(records, &question, namespace)?;
-            let chains = if found.api.is_empty() { Vec::new() } else { self.chains(records, &found.api, now)? };
+            let chains = self.chains(records, &found, what, now)?;
             let above = found.plugin.iter().map(|key| self.above(records, key)).collect::<Result<Vec<_>>>()?;
             Ok((found, chains, above))
         })?;
@@ -88,13 +94,18 @@ impl Collectible {
         for name in &found.retained {
             explained.push(self.retained(name, now)?);
         }
-        for (key, chain) in found.api.iter().zip(chains) {
+        let (of_snapshots, of_blobs) = chains;
+        for (key, chain) in found.api.iter().zip(of_snapshots) {
             let holds = chain.map(|chain| self.reasons(&chain)).unwrap_or_default();
             let namespace = key.scope().as_str().to_owned();
             explained.push(Explained::new("snapshot", namespace, key.as_str().to_owned(), holds));
         }
+        for (namespace, chain) in found.blobs.iter().zip(of_blobs) {
+            let holds = chain.map(|chain| self.reasons(&chain)).unwrap_or_default();
+            explained.push(Explained::new("content", namespace.to_string(), what.to_owned(), holds));
+        }
         match question {
-            Question::Name(digest) => explained.extend(self.blob(digest, namespace, now)?),
+            Question::Name(digest) => explained.extend(self.blob(digest, namespace, &found.blobs, now)?),
             Question::Layer(id) if explained.is_empty() => {
                 let kind = if self.snapshotter().metadata().is_trash(id)? { "trash" } else { "layer" };
                 explained.push(Explained::new(kind, String::new(), id.to_string(), Vec::new()));
@@ -127,15 +138,19 @@ impl Collectible {
         }
     }
 
-    /// Builds the graph with names, and asks it.
-    fn chains(&self, records: &Consistent<'_>, keys: &[SnapshotKey], now: SystemTime) -> Result<Vec<Option<Chain>>> {
+    /// Builds the graph with names, and asks it about snapshots and blobs.
+    fn chains(&self, records: &Consistent<'_>, found: &Found, digest: &str, now: SystemTime) -> Result<Chains> {
+        if found.api.is_empty() && found.blobs.is_empty() {
+            return Ok(Chains::default());
+        }
         let snapshotter = self.snapshotter().name();
         let mut builder = Builder::new(Types::default(), HashKey::random(), now).with_names();
         feed(records, snapshotter, &mut builder)?;
         let graph = builder.finish()?;
-        let resource =
+        let snapshot =
             |key: &SnapshotKey| graph.why(&Resource::snapshot(key.scope().as_str(), snapshotter, key.as_str()));
-        Ok(keys.iter().map(resource).collect())
+        let blob = |namespace: &Namespace| graph.why(&Resource::content(namespace.as_str(), digest));
+        Ok((found.api.iter().map(snapshot).collect(), found.blobs.iter().map(blob).collect()))
     }
 
     fn retained(&self, name: &RetainedName, now: SystemTime) -> Result<Explained> {
@@ -158,7 +173,7 @@ impl Collectible {
             None => "",
         };
         let reason = match lease.and_then(|lease| lease.expires_at) {
-            Some(end) => format!("names it, and ends at {}{earlier}", humantime::format_rfc3339_seconds(end)),
+            Some(end) => format!("names it, and ends at {}{earlier}", rfc3339_seconds(end)),
             None => "names it, and never ends".to_owned(),
         };
         Reason { kind: "lease".to_owned(), namespace: namespace.to_string(), name: id.to_string(), reason }
@@ -211,6 +226,16 @@ fn find(records: &Consistent<'_>, question: &Question<'_>, only: Option<&Namespa
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    if let Question::Name(digest) = question
+        && digest.contains(':')
+    {
+        records.each_api_blob(StartAt::First, |blob| {
+            if blob.key == *digest && only.is_none_or(|only| only.as_str() == blob.namespace) {
+                found.blobs.push(Namespace::parse(blob.namespace)?);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
     records.each_retained(|entry| {
         let (name, retained) = entry?;
         let is_meant = match question {

@@ -7,21 +7,21 @@ use super::mark::Marks;
 use super::object::Object;
 use super::resource::{Resource, ResourceType};
 use crate::Result;
-use crate::metadata::{ApiSnapshot, Consistent, NamedResource, StartAt};
+use crate::metadata::{ApiBlob, ApiIngest, ApiSnapshot, Consistent, NamedResource, StartAt};
 use crate::types::MemberKind;
 
 /// What leases call snapshots: `snapshots/<snapshotter>`.
 const SNAPSHOTS: &str = "snapshots/";
-/// How many snapshots are read again to find one that is not marked.
+/// How many objects are read again to find one that is not marked.
 const STRETCH: usize = 512;
 
-/// Adds all leases with what they name, and all snapshots of the API socket. Those of the plugin socket, retained or not,
-/// are not in the graph: containerd, and leases one by one, say what becomes of them.
+/// Adds all leases with what they name, and all snapshots, blobs and uploads of the API socket. Those of the plugin socket,
+/// retained or not, are not in the graph: containerd, and leases one by one, say what becomes of them.
 ///
 /// # Errors
 /// Those of the store. A record that cannot be read ends it, because what it refers to would seem to be held by nothing.
-pub(super) fn feed(records: &Consistent<'_>, snapshotter: &str, builder: &mut Builder) -> Result<Order> {
-    let mut order = Order::default();
+pub(super) fn feed(records: &Consistent<'_>, snapshotter: &str, builder: &mut Builder) -> Result<Orders> {
+    let mut orders = Orders::default();
     records.each_borrowed_lease(|namespace, id, lease| {
         builder.add(namespace, &Object::Lease { id }, lease.labels());
         Ok(())
@@ -35,17 +35,34 @@ pub(super) fn feed(records: &Consistent<'_>, snapshotter: &str, builder: &mut Bu
     records.each_api_snapshot(StartAt::First, |ApiSnapshot { namespace, key, record }| {
         let object = Object::Snapshot { snapshotter, key, parent: Some(record.parent) };
         let number = builder.add_numbered(namespace, &object, record.labels());
-        if order.numbers.len().is_multiple_of(STRETCH) {
-            order.landmarks.push((namespace.to_owned(), key.to_owned()));
-        }
-        order.numbers.push(number.unwrap_or(u32::MAX));
+        orders.snapshots.push(namespace, key, number);
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(order)
+    records.each_api_blob(StartAt::First, |ApiBlob { namespace, key, record }| {
+        let number = builder.add_numbered(namespace, &Object::Content { digest: key }, record.labels());
+        orders.blobs.push(namespace, key, number);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    records.each_api_ingest(StartAt::First, |ApiIngest { namespace, key, record }| {
+        let (expected, expires) = (Some(record.expected), record.expires_at);
+        let object = Object::Ingest { reference: key, expected, expires };
+        let number = builder.add_numbered(namespace, &object, std::iter::empty());
+        orders.ingests.push(namespace, key, number);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(orders)
 }
 
-/// The snapshots in the order in which they were read, so that those that are not marked are found without reading all
-/// of them again.
+/// What was read, kind by kind.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    pub(super) snapshots: Order,
+    pub(super) blobs: Order,
+    pub(super) ingests: Order,
+}
+
+/// The objects of a kind in the order in which they were read, so that those that are not marked are found without reading
+/// all of them again.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     numbers: Vec<u32>,
@@ -53,7 +70,7 @@ pub(super) struct Order {
     landmarks: Vec<(String, String)>,
 }
 
-/// Where snapshots are that are not marked: from a key on, up to another one or the end.
+/// Where objects are that are not marked: from a key on, up to another one or the end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stretch<'o> {
     pub(super) from: (&'o str, &'o str),
@@ -61,6 +78,13 @@ pub(super) struct Stretch<'o> {
 }
 
 impl Order {
+    fn push(&mut self, namespace: &str, key: &str, number: Option<u32>) {
+        if self.numbers.len().is_multiple_of(STRETCH) {
+            self.landmarks.push((namespace.to_owned(), key.to_owned()));
+        }
+        self.numbers.push(number.unwrap_or(u32::MAX));
+    }
+
     /// Returns the stretches in which something is not marked; neighbours are one.
     pub(super) fn unmarked<'o>(&'o self, marks: &Marks) -> Vec<Stretch<'o>> {
         let landmark = |index: usize| self.landmarks.get(index).map(|(space, key)| (space.as_str(), key.as_str()));

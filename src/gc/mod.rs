@@ -50,6 +50,7 @@ mod resource;
 mod retainers;
 mod schedule;
 mod stock;
+mod sweepable;
 mod trace;
 mod trees;
 mod why;

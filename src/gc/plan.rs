@@ -3,12 +3,15 @@
 use std::cell::Cell;
 use std::time::SystemTime;
 
+use super::feed::Order;
 use super::intern::HashKey;
+use super::mark::Marks;
 use super::pool::{Collectible, advice};
+use super::sweepable::{Blobs, Ingests, Place, Snapshots, Sweepable, unheld};
 use super::trace::{self, Statistics};
 use super::trees::Trees;
-use crate::metadata::{Due, DueState, RetainedName, Unheld};
-use crate::types::{Digest, MemberKind, Namespace, Scope};
+use crate::metadata::{Due, DueState, RetainedName, Unheld, UnheldBlob, UnheldIngest};
+use crate::types::{Digest, MemberKind, Namespace, Scope, rfc3339_seconds};
 use crate::{Error, Result};
 
 /// The most that is listed of each kind. All are counted.
@@ -27,6 +30,10 @@ pub struct Plan {
     pub retained_blobs: usize,
     /// Snapshots of the API socket.
     pub snapshots: usize,
+    /// Blobs of the API socket.
+    pub blobs: usize,
+    /// Uploads on the API socket.
+    pub ingests: usize,
     /// All of them, but no more than a thousand of each kind.
     pub garbage: Vec<Garbage>,
     /// How much there was to read, and how long it took.
@@ -57,6 +64,10 @@ pub enum GarbageKind {
     RetainedBlob,
     /// A snapshot of the API socket.
     Snapshot,
+    /// A blob of the API socket.
+    Blob,
+    /// An upload on the API socket.
+    Ingest,
 }
 
 impl Collectible {
@@ -73,7 +84,7 @@ impl Collectible {
                 self.plan_retained(now, &trees, &mut plan)?;
                 self.plan_retained_blobs(now, &trees, &mut plan)
             })
-            .and_then(|()| self.plan_snapshots(now, &mut plan));
+            .and_then(|()| self.plan_objects(now, &mut plan));
         match planned {
             Ok(()) => Ok(plan),
             Err(Error::Corrupt(problem)) => Err(Error::Corrupt(advice(&problem))),
@@ -157,40 +168,75 @@ impl Collectible {
         Ok("no lease names it".to_owned())
     }
 
-    fn plan_snapshots(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
+    fn plan_objects(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
         let (key, expected) = (HashKey::random(), Cell::new(0));
-        let Some((marks, order)) = trace::marks(self.snapshotter(), now, &key, &expected, &mut plan.statistics)? else {
+        let Some((marks, orders)) = trace::marks(self.snapshotter(), now, &key, &expected, &mut plan.statistics)?
+        else {
             return Ok(());
         };
-        let (stretches, mut place) = (order.unmarked(&marks), trace::Place::default());
-        while let Some(unheld) = trace::unheld(self.snapshotter(), &marks, &stretches, &mut place, PAGE)? {
-            let listed = LISTED.saturating_sub(plan.snapshots);
-            plan.snapshots += unheld.len();
-            for snapshot in unheld.into_iter().take(listed) {
-                plan.garbage.extend(self.unheld_snapshot(snapshot)?);
+        let snapshots = Snapshots(self.snapshotter().name());
+        plan.snapshots = self.plan_kind(&snapshots, &orders.snapshots, &marks, plan, Self::unheld_snapshot)?;
+        plan.blobs = self.plan_kind(&Blobs, &orders.blobs, &marks, plan, Self::unheld_blob)?;
+        plan.ingests = self.plan_kind(&Ingests, &orders.ingests, &marks, plan, Self::unheld_ingest)?;
+        Ok(())
+    }
+
+    /// Lists what would go of a kind, and returns how many these are.
+    fn plan_kind<K: Sweepable>(
+        &self,
+        kind: &K,
+        order: &Order,
+        marks: &Marks,
+        plan: &mut Plan,
+        tell: impl Fn(&Self, K::Unheld) -> Result<Option<Garbage>>,
+    ) -> Result<usize> {
+        let (stretches, mut place, mut count) = (order.unmarked(marks), Place::default(), 0);
+        while let Some(page) = unheld(self.snapshotter().metadata(), kind, marks, &stretches, &mut place, PAGE)? {
+            let listed = LISTED.saturating_sub(count);
+            count += page.len();
+            for one in page.into_iter().take(listed) {
+                plan.garbage.extend(tell(self, one)?);
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     fn unheld_snapshot(&self, snapshot: Unheld) -> Result<Option<Garbage>> {
         let Scope::Api(namespace) = snapshot.key.scope() else { return Ok(None) };
-        let name = snapshot.key.as_str().to_owned();
-        let reason = self.no_lease(namespace, self.snapshotter().member_kind(), &name)?;
-        Ok(Some(Garbage {
-            kind: GarbageKind::Snapshot,
-            namespace: Some(namespace.clone()),
-            name,
-            reason: reason
-                .unwrap_or_else(|| "no lease, no root label, and nothing that is held refers to it".to_owned()),
+        let (namespace, name) = (namespace.clone(), snapshot.key.as_str().to_owned());
+        let kind = self.snapshotter().member_kind();
+        self.garbage(GarbageKind::Snapshot, namespace, name, kind).map(Some)
+    }
+
+    fn unheld_blob(&self, blob: UnheldBlob) -> Result<Option<Garbage>> {
+        let name = blob.digest.as_str().to_owned();
+        self.garbage(GarbageKind::Blob, blob.namespace, name, &MemberKind::Content).map(Some)
+    }
+
+    fn unheld_ingest(&self, ingest: UnheldIngest) -> Result<Option<Garbage>> {
+        let (kind, name) = (GarbageKind::Ingest, ingest.name.as_str().to_owned());
+        let garbage = self.garbage(kind, ingest.namespace, name, &MemberKind::Ingests)?;
+        Ok(Some(match self.snapshotter().metadata().ingest(&ingest.name)?.expires_at {
+            Some(end) => {
+                let reason = format!("nobody has gone on with it up to {}", rfc3339_seconds(end));
+                Garbage { reason, ..garbage }
+            }
+            None => garbage,
         }))
+    }
+
+    fn garbage(&self, kind: GarbageKind, namespace: Namespace, name: String, member: &MemberKind) -> Result<Garbage> {
+        let reason = self.no_lease(&namespace, member, &name)?;
+        let reason =
+            reason.unwrap_or_else(|| "no lease, no root label, and nothing that is held refers to it".to_owned());
+        Ok(Garbage { kind, namespace: Some(namespace), name, reason })
     }
 
     /// Says which leases name something although none holds it.
     fn no_lease(&self, namespace: &Namespace, kind: &MemberKind, id: &str) -> Result<Option<String>> {
         let leases = self.snapshotter().metadata().leases_on(namespace, kind, id)?;
         Ok(leases.into_iter().find_map(|(lease, record)| {
-            Some(format!("lease {lease} ended at {}", humantime::format_rfc3339_seconds(record.expires_at?)))
+            Some(format!("lease {lease} ended at {}", rfc3339_seconds(record.expires_at?)))
         }))
     }
 }

@@ -39,6 +39,8 @@ impl Collections for CollectionsService {
                 retained: collected.retained.len() as u64,
                 retained_blobs: collected.retained_blobs.len() as u64,
                 snapshots: collected.api_snapshots as u64,
+                blobs: collected.blobs as u64,
+                ingests: collected.ingests as u64,
                 ..statistics(&collected.statistics)
             })
         });
@@ -75,6 +77,8 @@ fn planned(plan: Plan) -> api::CollectResponse {
         GarbageKind::Retained => "retained",
         GarbageKind::RetainedBlob => "retained-blob",
         GarbageKind::Snapshot => "snapshot",
+        GarbageKind::Blob => "content",
+        GarbageKind::Ingest => "ingest",
     };
     let garbage = plan.garbage.into_iter().map(|one| api::Garbage {
         kind: kind(one.kind).to_owned(),
@@ -87,6 +91,8 @@ fn planned(plan: Plan) -> api::CollectResponse {
         retained: plan.retained as u64,
         retained_blobs: plan.retained_blobs as u64,
         snapshots: plan.snapshots as u64,
+        blobs: plan.blobs as u64,
+        ingests: plan.ingests as u64,
         garbage: garbage.collect(),
         ..statistics(&plan.statistics)
     }

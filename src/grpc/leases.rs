@@ -11,17 +11,19 @@ use crate::{Error, Result};
 use super::convert;
 use super::proto::containerd::services::leases::v1 as api;
 use super::proto::containerd::services::leases::v1::leases_server::Leases as Service;
-use super::request::{blocking, span};
+use super::request::{Slow, blocking, span};
 use super::scope::namespace;
 
 /// The service over one pool.
 pub(super) struct LeasesService {
     leases: Arc<Leases>,
+    /// For those who wait for a collection.
+    slow: Slow,
 }
 
 impl LeasesService {
-    pub fn new(leases: Arc<Leases>) -> LeasesService {
-        LeasesService { leases }
+    pub fn new(leases: Arc<Leases>, slow: Slow) -> LeasesService {
+        LeasesService { leases, slow }
     }
 }
 
@@ -42,11 +44,15 @@ impl Service for LeasesService {
         let span = span("Leases/Delete", request.metadata(), &request.get_ref().id);
         let namespace = namespace(request.metadata());
         let api::DeleteRequest { id, sync } = request.into_inner();
-        blocking(&self.leases, "Leases/Delete", span, move |leases| {
+        let delete = move |leases: &Leases| {
             leases.delete(&namespace?, &leases::existing(id)?, if sync { Wait::Collected } else { Wait::No })
-        })
-        .await
-        .map(Response::new)
+        };
+        // A collection can take long, and containerd's calls must find a thread meanwhile.
+        let deleted = match sync {
+            true => self.slow.blocking(&self.leases, "Leases/Delete", span, delete).await,
+            false => blocking(&self.leases, "Leases/Delete", span, delete).await,
+        };
+        deleted.map(Response::new)
     }
 
     async fn list(&self, request: Request<api::ListRequest>) -> Result<Response<api::ListResponse>, Status> {

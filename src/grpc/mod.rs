@@ -16,6 +16,7 @@ mod request;
 mod scope;
 mod server;
 mod snapshots;
+mod socket;
 mod status;
 mod version;
 

@@ -26,6 +26,41 @@ pub(super) fn namespace(headers: &MetadataMap) -> Result<Namespace> {
     }
 }
 
+/// Reads namespace and lease of a request on the API socket.
+///
+/// # Errors
+/// As for [`namespace`]; [`Error::NotFound`] for what cannot be a lease.
+fn client(headers: &MetadataMap) -> Result<(Scope, Option<LeaseId>)> {
+    let scope = Scope::Api(namespace(headers)?);
+    let lease = header(headers, LEASE).map(|id| leases::existing(id.to_owned())).transpose()?;
+    Ok((scope, lease))
+}
+
+/// What the headers of a request on blobs and ingests say.
+#[derive(Clone, Debug)]
+pub(super) struct ContentCaller {
+    /// Where its digests and refs are looked up.
+    pub scope: Scope,
+    /// The lease that is to name what it makes.
+    pub lease: Option<LeaseId>,
+}
+
+impl ContentCaller {
+    /// Reads a request on the plugin socket.
+    pub fn on_plugin_socket() -> ContentCaller {
+        ContentCaller { scope: Scope::Plugin, lease: None }
+    }
+
+    /// Reads a request on the API socket.
+    ///
+    /// # Errors
+    /// As for [`namespace`]; [`Error::NotFound`] for what cannot be a lease.
+    pub fn on_api_socket(headers: &MetadataMap) -> Result<ContentCaller> {
+        let (scope, lease) = client(headers)?;
+        Ok(ContentCaller { scope, lease })
+    }
+}
+
 /// What the headers of a request on snapshots say.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
@@ -50,8 +85,7 @@ impl Caller {
         if !snapshotter.is_empty() && snapshotter != ours {
             return Err(Error::invalid("snapshotter", format!("{snapshotter:?} is not loaded, only {ours:?} is")));
         }
-        let scope = Scope::Api(namespace(headers)?);
-        let id = header(headers, LEASE).map(|id| leases::existing(id.to_owned())).transpose()?;
+        let (scope, id) = client(headers)?;
         Ok(Caller { scope, lease: id.map(|id| SnapshotLease { id, snapshotter: ours.into() }) })
     }
 

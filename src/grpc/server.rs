@@ -24,7 +24,7 @@ use crate::{Error, FsOp, Result};
 
 use super::admin::AdminService;
 use super::collections::CollectionsService;
-use super::content::ContentService;
+use super::content::{ContentService, ContentTurns};
 use super::introspection::IntrospectionService;
 use super::leases::LeasesService;
 use super::namespaces::NamespacesService;
@@ -197,19 +197,23 @@ impl Servers {
             SnapshotsServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
         };
         let for_containerd = SnapshotsService::for_containerd(self.snapshotter.clone(), slow.clone());
-        let content = ContentServer::new(ContentService::for_containerd(self.content.clone(), self.threads))
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
+        let content = |service| {
+            ContentServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+        };
+        let turns = ContentTurns::new(self.threads);
+        let content_for_containerd = ContentService::for_containerd(self.content.clone(), turns.clone());
+        let content_for_clients =
+            ContentService::for_clients(self.content.clone(), turns, self.leases.changes().clone());
         let plugin_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .add_service(content)
+            .add_service(content(content_for_containerd))
             .add_service(snapshots(for_containerd))
             .add_service(health_service.clone());
         let for_clients =
             SnapshotsService::for_clients(self.snapshotter.clone(), slow.clone(), self.leases.changes().clone());
-        let leases = LeasesServer::new(LeasesService::new(self.leases.clone()))
+        let leases = LeasesServer::new(LeasesService::new(self.leases.clone(), slow.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let admin = AdminService::new(
@@ -227,6 +231,7 @@ impl Servers {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(admin)
             .add_service(CollectionsServer::new(CollectionsService::new(self.collectible.clone(), slow)))
+            .add_service(content(content_for_clients))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))
             .add_service(leases)
             .add_service(NamespacesServer::new(NamespacesService::new(self.namespaces.clone())))

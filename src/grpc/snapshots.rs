@@ -28,20 +28,13 @@ use super::proto::containerd::services::snapshots::v1::{
 };
 use super::request::{Slow, blocking, from_memory, span};
 use super::scope::Caller;
+use super::socket::Socket;
 
 /// The service over one pool, on one socket.
 pub(super) struct SnapshotsService {
     snapshotter: Arc<Snapshotter>,
     slow: Slow,
     socket: Socket,
-}
-
-/// Where the service is.
-enum Socket {
-    /// containerd is the only client.
-    Plugin,
-    /// Clients are in namespaces, and what they no longer need is collected.
-    Api(Arc<Changes>),
 }
 
 impl SnapshotsService {
@@ -62,14 +55,6 @@ impl SnapshotsService {
             Socket::Api(_) => Caller::on_api_socket(headers, self.snapshotter.name(), snapshotter),
         }
     }
-
-    /// Passes an answer on, and tells the collector of the change if there was one.
-    fn changed<T>(&self, answer: Result<T, Status>) -> Result<T, Status> {
-        if let (Socket::Api(changes), Ok(_)) = (&self.socket, &answer) {
-            changes.mutated();
-        }
-        answer
-    }
 }
 
 #[tonic::async_trait]
@@ -84,7 +69,7 @@ impl Snapshots for SnapshotsService {
         let mounts = blocking(&self.snapshotter, "Prepare", span, move |snapshotter| {
             create(snapshotter, Kind::Active, caller?, key, parent, labels)
         });
-        Ok(Response::new(PrepareSnapshotResponse { mounts: convert::mounts(self.changed(mounts.await)?) }))
+        Ok(Response::new(PrepareSnapshotResponse { mounts: convert::mounts(self.socket.changed(mounts.await)?) }))
     }
 
     async fn view(&self, request: Request<ViewSnapshotRequest>) -> Result<Response<ViewSnapshotResponse>, Status> {
@@ -94,7 +79,7 @@ impl Snapshots for SnapshotsService {
         let mounts = blocking(&self.snapshotter, "View", span, move |snapshotter| {
             create(snapshotter, Kind::View, caller?, key, parent, labels)
         });
-        Ok(Response::new(ViewSnapshotResponse { mounts: convert::mounts(self.changed(mounts.await)?) }))
+        Ok(Response::new(ViewSnapshotResponse { mounts: convert::mounts(self.socket.changed(mounts.await)?) }))
     }
 
     async fn mounts(&self, request: Request<MountsRequest>) -> Result<Response<MountsResponse>, Status> {
@@ -120,7 +105,7 @@ impl Snapshots for SnapshotsService {
                 lease: caller.lease,
             })
         });
-        self.changed(committed.await).map(Response::new)
+        self.socket.changed(committed.await).map(Response::new)
     }
 
     async fn remove(&self, request: Request<RemoveSnapshotRequest>) -> Result<Response<()>, Status> {
@@ -135,12 +120,8 @@ impl Snapshots for SnapshotsService {
                 Scope::Api(_) => snapshotter.remove_from(&key, caller.lease.as_ref()),
             }
         });
-        removed.await?;
-        if let Socket::Api(changes) = &self.socket {
-            // Its parents may have been kept by it alone.
-            changes.dirty();
-        }
-        Ok(Response::new(()))
+        // Its parents may have been kept by it alone.
+        self.socket.removed(removed.await).map(Response::new)
     }
 
     async fn stat(&self, request: Request<StatSnapshotRequest>) -> Result<Response<StatSnapshotResponse>, Status> {
@@ -166,7 +147,7 @@ impl Snapshots for SnapshotsService {
             let (key, update) = convert::update(&caller?, request)?;
             snapshotter.update(key, update)
         });
-        Ok(Response::new(UpdateSnapshotResponse { info: Some(convert::info(self.changed(info.await)?)) }))
+        Ok(Response::new(UpdateSnapshotResponse { info: Some(convert::info(self.socket.changed(info.await)?)) }))
     }
 
     type ListStream = Pin<Box<dyn Stream<Item = Result<ListSnapshotsResponse, Status>> + Send>>;

@@ -7,7 +7,7 @@ use super::damaged::DamagedRecord;
 use super::record::{Blob, BlobFile, Usage};
 use super::{Consistent, LabelUpdate, Metadata, Transaction, schema};
 use crate::store::Column;
-use crate::types::{Digest, FileId, IngestRef, Labels, Scope};
+use crate::types::{Digest, FileId, IngestRef, Labels, LeaseId, Scope};
 use crate::{Error, Resource, Result};
 
 /// How many namespaces are read at a time.
@@ -36,6 +36,8 @@ pub struct CommitIngest {
     pub labels: Labels,
     /// Whether its file has the blob's name already; else there must be another one with the same content.
     pub linked: bool,
+    /// The lease that is to name the blob, and no longer the ingest.
+    pub lease: Option<LeaseId>,
 }
 
 /// What became of a committed ingest.
@@ -137,12 +139,13 @@ impl Transaction<'_> {
     /// Makes an ingest a blob.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for the ingest when its ref is no longer that of this file; [`Error::Lost`] when there is no
-    /// file of that digest, neither the ingest's nor another one.
+    /// [`Error::NotFound`] for the ingest when its ref is no longer that of this file, and for the lease; [`Error::Lost`]
+    /// when there is no file of that digest, neither the ingest's nor another one.
     pub fn commit_ingest(&mut self, commit: CommitIngest) -> Result<Stored> {
-        let CommitIngest { name, file, digest, size, labels, linked } = commit;
+        let CommitIngest { name, file, digest, size, labels, linked, lease } = commit;
         self.require_ingest(&name, file)?;
         self.delete_ingest(&name);
+        self.unlease_ingest(&name, lease.as_ref())?;
         let (scope, key) = (name.scope(), schema::content::blob(name.scope(), &digest));
         let exists = self.txn.get(Column::Blobs, &key)?.is_some();
         // Containerd has it again: one that was retained gives its reference to the new one.
@@ -160,13 +163,16 @@ impl Transaction<'_> {
             None => return Err(Error::Lost("the file of a blob")),
         }
         if exists {
+            self.find_blob(scope, &digest, lease.as_ref())?;
             return Ok(Stored::Exists);
         }
+        self.lease_blob(scope, &digest, lease.as_ref())?;
         if let Scope::Api(namespace) = scope {
             self.ensure_namespace(namespace)?;
         }
         let stored = if linked { Stored::Own } else { Stored::Shared };
         let blob = Blob { size, labels, created_at: self.now, updated_at: self.now };
+        self.note_blob(scope, &digest, &blob);
         self.txn.put(Column::Blobs, key, blob.encode());
         Ok(stored)
     }
@@ -193,8 +199,17 @@ impl Transaction<'_> {
         let mut blob = found(digest, self.txn.get(Column::Blobs, &key)?)?;
         blob.labels = update.apply(blob.labels)?;
         blob.updated_at = self.now;
+        self.note_blob(scope, digest, &blob);
         self.txn.put(Column::Blobs, key, blob.encode());
         Ok(blob)
+    }
+
+    /// Reads a blob as this transaction left it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and those of the store.
+    pub fn blob(&self, scope: &Scope, digest: &Digest) -> Result<Blob> {
+        found(digest, self.txn.get(Column::Blobs, &schema::content::blob(scope, digest))?)
     }
 
     /// Reads the record of a file as this transaction left it; `None` when there is no such one.

@@ -3,37 +3,55 @@
 use std::ops::ControlFlow;
 
 use super::damaged::named;
-use super::record::Borrowed;
+use super::record::{Borrowed, BorrowedBlob, BorrowedIngest};
 use super::{Consistent, Lease, Metadata, schema};
 use crate::store::Column;
-use crate::types::{LeaseId, MemberKind, Namespace, SnapshotKey};
+use crate::types::{LeaseId, MemberKind, Namespace};
 use crate::{Error, Result};
 
-/// Before every key of a snapshot of the API socket, and after those of the plugin socket, which begin with 0.
+/// Before every key of a snapshot, blob or ingest of the API socket, and after those of the plugin socket, which begin with 0.
 const FIRST_OF_API: &[u8] = &[1];
 /// The most leases on one resource that are told.
 const LEASES_TOLD: usize = 64;
 
-/// A snapshot of the API socket: where it is, and its record.
+/// An object of the API socket: where it is, and its record.
 #[derive(Clone, Copy, Debug)]
-pub struct ApiSnapshot<'r> {
+pub struct ApiObject<'r, R> {
     /// Its namespace; empty for one of the plugin socket.
     pub namespace: &'r str,
-    /// Its key or name.
+    /// What names it there: key or name, digest, or ref.
     pub key: &'r str,
     /// Its record.
-    pub record: Borrowed<'r>,
+    pub record: R,
 }
 
-/// Where to begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StartAt {
+/// A snapshot of the API socket.
+pub type ApiSnapshot<'r> = ApiObject<'r, Borrowed<'r>>;
+/// A blob of the API socket.
+pub type ApiBlob<'r> = ApiObject<'r, BorrowedBlob<'r>>;
+/// An ingest of the API socket.
+pub type ApiIngest<'r> = ApiObject<'r, BorrowedIngest<'r>>;
+
+/// Where to begin: namespace and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt<'k> {
     /// With the first.
     First,
     /// With this one, or the next where it is gone.
-    This(SnapshotKey),
+    This(&'k str, &'k str),
     /// With the one after this.
-    After(SnapshotKey),
+    After(&'k str, &'k str),
+}
+
+impl StartAt<'_> {
+    /// Returns the smallest key that comes into question. Those of snapshots, blobs and ingests are alike.
+    fn key(&self) -> Vec<u8> {
+        match self {
+            StartAt::First => FIRST_OF_API.to_vec(),
+            StartAt::This(namespace, key) => [namespace.as_bytes(), &[0], key.as_bytes()].concat(),
+            StartAt::After(namespace, key) => [namespace.as_bytes(), &[0], key.as_bytes(), &[0]].concat(),
+        }
+    }
 }
 
 /// What a lease names.
@@ -77,36 +95,49 @@ impl Consistent<'_> {
     /// Those of `visit`, and of the store; [`Error::Corrupt`] for a record that cannot be read.
     pub fn each_api_snapshot(
         &self,
-        from: StartAt,
-        visit: impl FnMut(ApiSnapshot<'_>) -> Result<ControlFlow<()>>,
+        from: StartAt<'_>,
+        mut visit: impl FnMut(ApiSnapshot<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let first = match from {
-            StartAt::First => FIRST_OF_API.to_vec(),
-            StartAt::This(key) => schema::snapshot(&key),
-            // The smallest key that is greater.
-            StartAt::After(key) => [schema::snapshot(&key).as_slice(), &[0]].concat(),
-        };
-        self.walk_snapshots(&first, visit)
+        let column = Column::Snapshots;
+        self.txn.scan_from(column, &from.key(), |key, value| visit(object(column, key, Borrowed::snapshot(value))?))
+    }
+
+    /// Like [`each_api_snapshot`](Self::each_api_snapshot), for blobs.
+    ///
+    /// # Errors
+    /// As for [`each_api_snapshot`](Self::each_api_snapshot).
+    pub fn each_api_blob(
+        &self,
+        from: StartAt<'_>,
+        mut visit: impl FnMut(ApiBlob<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let column = Column::Blobs;
+        self.txn.scan_from(column, &from.key(), |key, value| visit(object(column, key, BorrowedBlob::read(value))?))
+    }
+
+    /// Like [`each_api_snapshot`](Self::each_api_snapshot), for ingests.
+    ///
+    /// # Errors
+    /// As for [`each_api_snapshot`](Self::each_api_snapshot).
+    pub fn each_api_ingest(
+        &self,
+        from: StartAt<'_>,
+        mut visit: impl FnMut(ApiIngest<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let column = Column::Ingests;
+        self.txn.scan_from(column, &from.key(), |key, value| visit(object(column, key, BorrowedIngest::read(value))?))
     }
 
     /// Like [`each_api_snapshot`](Self::each_api_snapshot), for those of both sockets.
     ///
     /// # Errors
     /// As for [`each_api_snapshot`](Self::each_api_snapshot).
-    pub fn each_borrowed_snapshot(&self, visit: impl FnMut(ApiSnapshot<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
-        self.walk_snapshots(&[], visit)
-    }
-
-    fn walk_snapshots(
+    pub fn each_borrowed_snapshot(
         &self,
-        first: &[u8],
         mut visit: impl FnMut(ApiSnapshot<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        self.txn.scan_from(Column::Snapshots, first, |key, value| {
-            let read = schema::split(key).and_then(|parts| Ok((parts, Borrowed::snapshot(value)?)));
-            let ([namespace, name], record) = named(Column::Snapshots, key, read)?;
-            visit(ApiSnapshot { namespace, key: name, record })
-        })
+        let column = Column::Snapshots;
+        self.txn.scan_from(column, &[], |key, value| visit(object(column, key, Borrowed::snapshot(value))?))
     }
 
     /// Calls `visit` with namespace, id and record of every lease that was not deleted, expired or not.
@@ -135,4 +166,10 @@ impl Consistent<'_> {
             Ok(ControlFlow::Continue(()))
         })
     }
+}
+
+/// Joins an object's name and its record, and names it where that is damaged.
+fn object<'r, R>(column: Column, key: &'r [u8], record: Result<R>) -> Result<ApiObject<'r, R>> {
+    let read = schema::split(key).and_then(|[namespace, key]| Ok(ApiObject { namespace, key, record: record? }));
+    named(column, key, read)
 }

@@ -6,7 +6,7 @@ use super::damaged::DamagedRecord;
 use super::record::Ingest;
 use super::{Consistent, Metadata, Transaction, schema};
 use crate::store::Column;
-use crate::types::{FileId, IngestRef, Scope};
+use crate::types::{FileId, IngestRef, LeaseId, Scope};
 use crate::{Error, Resource, Result};
 
 /// Ingests in the order of their refs, and where the next page begins.
@@ -59,11 +59,11 @@ impl Consistent<'_> {
 }
 
 impl Transaction<'_> {
-    /// Begins an ingest.
+    /// Begins an ingest, which the lease of the request is to name.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`].
-    pub fn create_ingest(&mut self, name: &IngestRef, ingest: &Ingest) -> Result<()> {
+    /// [`Error::AlreadyExists`]; [`Error::NotFound`] for the lease.
+    pub fn create_ingest(&mut self, name: &IngestRef, ingest: &Ingest, lease: Option<&LeaseId>) -> Result<()> {
         let key = schema::content::ingest(name);
         if self.txn.get(Column::Ingests, &key)?.is_some() {
             return Err(Error::AlreadyExists(named(name)));
@@ -71,6 +71,8 @@ impl Transaction<'_> {
         if let Scope::Api(namespace) = name.scope() {
             self.ensure_namespace(namespace)?;
         }
+        self.lease_ingest(name, lease)?;
+        self.note_ingest(name, ingest);
         self.txn.put(Column::Ingests, key, ingest.encode());
         self.store_counters()
     }

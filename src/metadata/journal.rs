@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::{Metadata, Snapshot, Transaction};
+use super::{Blob, Ingest, Metadata, Snapshot, Transaction};
 use crate::Result;
-use crate::types::{Labels, LeaseId, Member, Namespace, Scope, SnapshotKey};
+use crate::types::{Digest, IngestRef, Labels, LeaseId, Member, Namespace, Scope, SnapshotKey};
 
 /// Something that was written, with what it refers to.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,24 @@ pub enum Touched {
         parent: Option<SnapshotKey>,
         /// Its labels now.
         labels: Labels,
+    },
+    /// A blob of the API socket was made or changed, or a client was told that it is there.
+    Blob {
+        /// Its namespace.
+        namespace: Namespace,
+        /// What it is.
+        digest: Digest,
+        /// Its labels now.
+        labels: Labels,
+    },
+    /// An ingest of the API socket was begun.
+    Ingest {
+        /// Its namespace.
+        namespace: Namespace,
+        /// Its ref.
+        name: IngestRef,
+        /// What it will be, when the client said that.
+        expected: Option<Digest>,
     },
     /// A lease was created.
     Lease(Namespace, LeaseId),
@@ -98,6 +116,28 @@ impl Transaction<'_> {
                 key: key.clone(),
                 parent: snapshot.parent.clone(),
                 labels: snapshot.labels.clone(),
+            });
+        }
+    }
+
+    /// Takes down a blob that this transaction writes, or whose existence its caller is told.
+    pub(super) fn note_blob(&self, scope: &Scope, digest: &Digest, blob: &Blob) {
+        if let Scope::Api(namespace) = scope {
+            self.metadata.journal.note(|| Touched::Blob {
+                namespace: namespace.clone(),
+                digest: digest.clone(),
+                labels: blob.labels.clone(),
+            });
+        }
+    }
+
+    /// Takes down an ingest that this transaction begins.
+    pub(super) fn note_ingest(&self, name: &IngestRef, ingest: &Ingest) {
+        if let Scope::Api(namespace) = name.scope() {
+            self.metadata.journal.note(|| Touched::Ingest {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                expected: ingest.expected.clone(),
             });
         }
     }

@@ -60,10 +60,12 @@ mod policy;
 mod read;
 mod record;
 mod remove;
+mod request_lease;
 mod retained;
 mod retained_blobs;
 mod schema;
 mod sweep;
+mod sweep_content;
 mod trash;
 mod undecided;
 mod update;
@@ -75,7 +77,7 @@ use std::time::SystemTime;
 use allocate::Numbers;
 pub use blobs::{BlobPage, CommitIngest, Stored};
 pub use check::{LeaseCheck, LeaseFault};
-pub use collectible::{ApiSnapshot, NamedResource, StartAt};
+pub use collectible::{ApiBlob, ApiIngest, ApiObject, ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 use content_leases::ContentLeases;
 pub use content_leases::TreesSeen;
@@ -90,13 +92,14 @@ pub use migrate::SCHEMA_VERSION;
 pub use policy::Retention;
 pub use read::{Consistent, Page, Totals};
 pub use record::{
-    Blob, BlobFile, Borrowed, HashState, Ingest, Kind, LabelPairs, Layer, Lease, Policy, Retained, RetainedBlob,
-    Snapshot, Usage,
+    Blob, BlobFile, Borrowed, BorrowedBlob, BorrowedIngest, HashState, Ingest, Kind, LabelPairs, Layer, Lease, Policy,
+    Retained, RetainedBlob, Snapshot, Usage,
 };
 pub use remove::Removed;
 pub use retained::{GivenUp, RetainedName};
 pub use retained_blobs::DeletedBlob;
 pub use sweep::{Swept, Unheld};
+pub use sweep_content::{SweptBlob, UnheldBlob, UnheldIngest};
 use undecided::Undecided;
 pub use update::LabelUpdate;
 

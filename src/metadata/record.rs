@@ -9,7 +9,7 @@ mod content;
 mod lease;
 mod retained;
 
-pub use borrowed::{Borrowed, LabelPairs};
+pub use borrowed::{Borrowed, BorrowedBlob, BorrowedIngest, LabelPairs};
 pub use content::{Blob, BlobFile, HashState, Ingest};
 pub use lease::{Lease, Policy};
 pub(super) use lease::{decode_namespace, encode_namespace};

@@ -42,6 +42,12 @@ impl Transaction<'_> {
             Some(_) => by_policy.clone(),
             None => self.holder(kind, key)?,
         };
+        // A container's own layer must not take the place of an image's that has its name.
+        let committed = snapshot.kind == Kind::Committed;
+        let holder = match holder {
+            Some((namespace, _)) if !committed && self.is_retained(&namespace, key.client_key())? => None,
+            holder => holder,
+        };
         let in_tree = if holder.is_none() { self.may_be_in_tree(key, &snapshot) } else { None };
         let undecided = in_tree.is_some();
         let (trashed, held_by) = match (holder, in_tree) {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::damaged::DamagedRecord;
-use super::record::{Layer, Retained, Snapshot};
+use super::record::{Kind, Layer, Retained, Snapshot};
 use super::{Consistent, Metadata, Transaction, TreesSeen, schema};
 use crate::store::Column;
 use crate::types::{LayerId, LeaseId, MemberKind, Namespace, Scope, SnapshotKey};
@@ -92,6 +92,14 @@ impl Transaction<'_> {
         let Some(namespace) = namespace.filter(|_| may_be_leased) else { return Ok(None) };
         let lease = self.held_by(&namespace, kind, key.client_key(), self.now)?;
         Ok(lease.map(|lease| (namespace, lease)))
+    }
+
+    /// Whether a committed snapshot of that name is retained, or what was one and cannot be read.
+    pub(super) fn is_retained(&self, namespace: &Namespace, name: &str) -> Result<bool> {
+        let bytes = self.txn.get(Column::Retained, &schema::retained(namespace, name))?;
+        let committed =
+            |bytes: Vec<u8>| Retained::decode(&bytes).map_or(true, |one| one.snapshot.kind == Kind::Committed);
+        Ok(bytes.is_some_and(committed))
     }
 
     /// Makes a snapshot a retained one. One of the same name that was retained before gives way: the name means what

@@ -26,4 +26,4 @@ pub use lease::{LeaseId, Member, MemberKind, SnapshotLease};
 pub use namespace::Namespace;
 pub use namespace::validate_identifier;
 pub use scope::Scope;
-pub use timestamp::parse_rfc3339;
+pub use timestamp::{parse_rfc3339, rfc3339_seconds};

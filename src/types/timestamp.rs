@@ -3,6 +3,17 @@
 use std::time::{Duration, SystemTime};
 
 const SECONDS_PER_DAY: i64 = 86_400;
+/// Seconds from 1970 to the year 10000, which has no four digits.
+const LAST_SECOND: u64 = 253_402_300_800;
+
+/// Shows a moment, to the second, in UTC. Labels and damage can name one that RFC 3339 cannot write.
+pub fn rfc3339_seconds(at: SystemTime) -> String {
+    match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) if since.as_secs() < LAST_SECOND => humantime::format_rfc3339_seconds(at).to_string(),
+        Ok(_) => "a moment after the year 9999".to_owned(),
+        Err(_) => "a moment before 1970".to_owned(),
+    }
+}
 
 /// Parses an RFC 3339 time as containerd does, that is, as Go's `time.Parse` does.
 ///
@@ -118,7 +129,7 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::parse_rfc3339;
+    use super::{parse_rfc3339, rfc3339_seconds};
 
     /// Nanoseconds since the epoch.
     fn parse(text: &str) -> Option<i128> {
@@ -147,6 +158,16 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(seconds * 1_000_000_000), "{text}");
         }
+    }
+
+    #[test]
+    fn every_moment_can_be_shown() {
+        let show = |text| rfc3339_seconds(parse_rfc3339(text).unwrap());
+        for text in ["1970-01-01T00:00:00Z", "2026-11-22T02:29:45Z", "9999-12-31T23:59:59Z"] {
+            assert_eq!(show(text), text);
+        }
+        assert_eq!(show("1969-12-31T23:59:59.5Z"), "a moment before 1970");
+        assert_eq!(show("9999-12-31T23:59:59-01:00"), "a moment after the year 9999");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Blobs and uploads, call by call.
 
+use std::time::Duration;
+
 use leasehold::grpc::proto::containerd::services::content::v1 as api;
 use leasehold::grpc::proto::containerd::services::content::v1::content_client::ContentClient;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
@@ -10,9 +12,13 @@ use tonic::{Code, Response, Status, Streaming};
 use super::client::{Answer, Client, label_map};
 use super::headers::Connection;
 use super::random::Random;
+use super::wait_for;
 
 /// What containerd allows for one message, and we do.
 pub const MAX_MESSAGE: usize = 16 << 20;
+
+/// Longer than the end of a stream takes on a loaded machine.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A Write stream.
 pub struct Upload<'c> {
@@ -41,6 +47,22 @@ impl Client {
     /// Opens a stream by asking how far the ingest is, as containerd does.
     pub fn begin(&self, name: &str) -> Answer<Upload<'_>> {
         self.open(stat(name)).map(|(upload, _)| upload)
+    }
+
+    /// Opens a ref again as soon as its former stream has ended, which the daemon hears a moment later.
+    pub fn reopen(&self, first: &api::WriteContentRequest) -> (Upload<'_>, api::WriteContentResponse) {
+        let mut opened = None;
+        wait_for("the end of the former stream", LIMIT, || match self.open(first.clone()) {
+            Ok(answer) => {
+                opened = Some(answer);
+                true
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                false
+            }
+        });
+        opened.unwrap()
     }
 
     /// Uploads a blob as containerd pulls one: in pieces, with its size and digest only at the end. Returns its digest.

@@ -1,12 +1,17 @@
 //! Collections, on both sockets, with what must be there whatever happens and what must go in the end.
 
+use std::time::Duration;
+
 use tonic::Status;
 
-use crate::common::client::{Client, UPPERDIR_SETTING, layer_names};
+use crate::common::client::{Client, UPPERDIR_SETTING, label_map, layer_names};
+use crate::common::content::{commit, sha256};
 use crate::common::daemon::Site;
+use crate::common::wait_for;
 use crate::damage;
 use crate::points::{CrashAt, Outcome};
 
+const LIMIT: Duration = Duration::from_secs(60);
 const SNAPSHOTS: &str = "snapshots/leasehold";
 const ROOT: (&str, &str) = ("containerd.io/gc.root", "x");
 /// What containerd has, and what a client of the API socket keeps.
@@ -34,8 +39,19 @@ pub fn template() -> Site {
     let leased = client.leased("lease");
     leased.make("chain", "base", &[]).unwrap();
     leased.prepare("active", "chain").unwrap();
+    let mut kept = client.begin("ref").unwrap();
+    kept.write(0, b"kept").unwrap();
+    let mut last = commit(4, 4, "");
+    last.labels = label_map(&[ROOT]);
+    kept.send(last).unwrap();
+    containerd.store("default/1/ref", b"shared").unwrap();
+    for data in ["shared", "of the lease"] {
+        leased.store("ref", data.as_bytes()).unwrap();
+    }
+    leased.begin("upload").unwrap().close();
     client.collect().unwrap();
     assert_eq!(client.names(), "active base chain root");
+    assert_eq!((client.blobs().len(), client.refs().len()), (3, 1));
     assert!(daemon.stop().success());
     site
 }
@@ -58,6 +74,11 @@ pub fn check(site: &Site) {
     drop(client.delete_lease("lease"));
     client.collect().unwrap();
     assert_eq!([containerd.names(), client.names()], KEPT);
+    assert_eq!([containerd.blobs(), client.blobs()], ["shared", "kept"].map(|data| vec![sha256(data.as_bytes())]));
+    assert_eq!(client.read_blob(&sha256(b"kept")).unwrap(), b"kept");
+    assert_eq!(containerd.read_blob(&sha256(b"shared")).unwrap(), b"shared");
+    assert_eq!((client.refs(), site.ingest_files().len()), (vec![], 0));
+    wait_for("the end of files without a record", LIMIT, || site.blob_files().len() == 2);
     containerd.cleanup().unwrap();
     let all = [containerd.list(&[]).unwrap(), client.list(&[]).unwrap()].concat();
     assert_eq!(site.layer_dirs(), layer_names(&all));

@@ -9,11 +9,13 @@ use tonic::{Status, Streaming};
 use tracing::Span;
 
 use crate::content::{Action, Content, Message, Reply, Session, Step};
-use crate::types::{Digest, IngestRef, Scope};
+use crate::types::{Digest, IngestRef};
 use crate::{Error, Result};
 
 use super::super::convert;
 use super::super::request::{Slow, blocking, span};
+use super::super::scope::ContentCaller;
+use super::super::socket::Socket;
 use super::api;
 
 /// The answers to the messages of a stream.
@@ -21,10 +23,16 @@ pub type WriteStream = ReceiverStream<Result<api::WriteContentResponse, Status>>
 
 const METHOD: &str = "Content/Write";
 
+/// What a stream writes to, and who hears of what it changes.
+pub(super) struct Place {
+    pub content: Arc<Content>,
+    pub turns: Slow,
+    pub socket: Socket,
+}
+
 /// A stream with its client.
 struct Stream {
-    content: Arc<Content>,
-    turns: Slow,
+    place: Place,
     span: Span,
     messages: Streaming<api::WriteContentRequest>,
     replies: mpsc::Sender<Result<api::WriteContentResponse, Status>>,
@@ -32,20 +40,19 @@ struct Stream {
 
 /// Begins to serve a stream, in a task of its own: a client that vanishes must not end what it began in the middle.
 pub(super) fn start(
-    content: Arc<Content>,
-    turns: Slow,
-    scope: Scope,
+    place: Place,
+    caller: ContentCaller,
     headers: MetadataMap,
     messages: Streaming<api::WriteContentRequest>,
 ) -> WriteStream {
     let (replies, receiver) = mpsc::channel(1);
-    let stream = Stream { content, turns, span: span(METHOD, &headers, ""), messages, replies };
-    tokio::spawn(stream.serve(scope, headers));
+    let stream = Stream { place, span: span(METHOD, &headers, ""), messages, replies };
+    tokio::spawn(stream.serve(caller, headers));
     ReceiverStream::new(receiver)
 }
 
 impl Stream {
-    async fn serve(mut self, scope: Scope, headers: MetadataMap) {
+    async fn serve(mut self, caller: ContentCaller, headers: MetadataMap) {
         let first = match self.messages.message().await {
             Ok(Some(first)) => first,
             // A client that is gone without a message wanted nothing.
@@ -53,7 +60,7 @@ impl Stream {
             Err(status) => return self.refuse(status).await,
         };
         self.span = span(METHOD, &headers, &first.r#ref);
-        let mut step = self.open(scope, first).await;
+        let mut step = self.open(caller, first).await;
         loop {
             let (session, reply) = match step {
                 Ok(Step { reply, session }) => (session, Ok(reply.into())),
@@ -76,17 +83,17 @@ impl Stream {
     }
 
     /// Opens the ingest that the first message names, and answers it.
-    async fn open(&self, scope: Scope, first: api::WriteContentRequest) -> Result<Step, Status> {
-        let opened = blocking(&self.content, METHOD, self.span.clone(), move |content| {
-            let name = IngestRef::parse_in(scope, first.r#ref.clone())?;
+    async fn open(&self, caller: ContentCaller, first: api::WriteContentRequest) -> Result<Step, Status> {
+        let opened = blocking(&self.place.content, METHOD, self.span.clone(), move |content| {
+            let name = IngestRef::parse_in(caller.scope, first.r#ref.clone())?;
             let message = Message::try_from(first)?;
-            let session = content.open_session(name, &message)?;
+            let session = content.open_session(name, caller.lease, &message)?;
             if session.may_wait(&message) {
                 return Ok(Err((session, message)));
             }
             content.handle(session, message).map(Ok)
         });
-        match opened.await? {
+        match self.place.socket.changed(opened.await)? {
             Ok(step) => Ok(step),
             Err((session, message)) => self.carry_out(session, message).await,
         }
@@ -107,12 +114,16 @@ impl Stream {
         let waits = session.may_wait(&message);
         let handle = move |content: &Content| content.handle(session, message);
         let step = if waits {
-            self.turns.blocking(&self.content, METHOD, self.span.clone(), handle).await
+            self.place.turns.blocking(&self.place.content, METHOD, self.span.clone(), handle).await
         } else {
-            blocking(&self.content, METHOD, self.span.clone(), handle).await
+            blocking(&self.place.content, METHOD, self.span.clone(), handle).await
         };
-        if step.is_ok() {
+        if let Ok(step) = &step {
             metrics::counter!("leasehold_content_written_bytes_total").increment(len);
+            if step.session.is_none() {
+                // There is one more blob.
+                self.place.socket.mutated();
+            }
         }
         step
     }
@@ -128,7 +139,7 @@ impl Stream {
             Ok(())
         };
         // What can fail there was logged.
-        drop(blocking(&self.content, "Content/Write/Close", self.span.clone(), close).await);
+        drop(blocking(&self.place.content, "Content/Write/Close", self.span.clone(), close).await);
     }
 }
 

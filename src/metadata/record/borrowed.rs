@@ -2,6 +2,10 @@
 //!
 //! A second reader of the format beside the generated one; a test has both agree.
 
+mod content;
+
+pub use content::{BorrowedBlob, BorrowedIngest};
+
 use super::malformed;
 use crate::{Error, Result};
 

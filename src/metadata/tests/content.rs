@@ -26,7 +26,7 @@ fn begin(metadata: &Metadata, scope: &Scope, name: &str) -> Result<(IngestRef, F
         hash: None,
     };
     let mut txn = metadata.write(at(1))?;
-    txn.create_ingest(&name, &ingest)?;
+    txn.create_ingest(&name, &ingest, None)?;
     txn.commit()?;
     Ok((name, id))
 }
@@ -34,7 +34,8 @@ fn begin(metadata: &Metadata, scope: &Scope, name: &str) -> Result<(IngestRef, F
 fn store(metadata: &Metadata, scope: &Scope, byte: char, linked: bool) -> Result<(Stored, FileId)> {
     let (name, file) = begin(metadata, scope, "ref")?;
     let mut txn = metadata.write(at(2))?;
-    let commit = CommitIngest { name, file, digest: digest(byte), size: 7, labels: Labels::default(), linked };
+    let labels = Labels::default();
+    let commit = CommitIngest { name, file, digest: digest(byte), size: 7, labels, linked, lease: None };
     let stored = txn.commit_ingest(commit)?;
     txn.commit()?;
     Ok((stored, file))
@@ -101,6 +102,7 @@ fn a_ref_that_was_given_up_is_not_committed_by_its_former_writer() {
         size: 7,
         labels: Labels::default(),
         linked: true,
+        lease: None,
     };
     assert!(matches!(txn.commit_ingest(commit(former)), Err(Error::NotFound(Resource::Ingest(_)))));
     assert!(txn.update_ingest(&name, former, |ingest| ingest.total = 9).is_err());

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::metadata::{DamagedRecord, Layer, LeaseFault, RetainedName};
-use crate::types::{LayerId, LeaseId, Member, Namespace, SnapshotKey};
+use crate::types::{LayerId, LeaseId, Member, Namespace, SnapshotKey, rfc3339_seconds};
 
 /// The disagreements there can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,23 +118,13 @@ fn fmt_leases(fault: &LeaseFault, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "{} is not entered under its end", Lease(namespace, id))
         }
         LeaseFault::WrongExpiry(at, namespace, id) => {
-            let lease = Lease(namespace, id);
-            // Later than can be written, as after damage, is said in seconds.
-            match at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs() {
-                second if second < LAST_SECOND => {
-                    write!(f, "{lease} does not end at {}", humantime::format_rfc3339(*at))
-                }
-                second => write!(f, "{lease} does not end {second} s after 1970"),
-            }
+            write!(f, "{} does not end at {}", Lease(namespace, id), rfc3339_seconds(*at))
         }
         LeaseFault::MissingNamespace(namespace) => {
             write!(f, "namespace {namespace} has no record, and there is something in it")
         }
     }
 }
-
-/// The first second of the year 10000, which cannot be written any more.
-const LAST_SECOND: u64 = 253_402_300_800;
 
 /// A lease, as it is named in a sentence.
 struct Lease<'a>(&'a Namespace, &'a LeaseId);

@@ -34,14 +34,14 @@ type server struct {
 	dir string
 }
 
-func startServer(ctx context.Context, command []string, root string, onAPISocket bool) (*server, error) {
+func startServer(ctx context.Context, command []string, root, settings string, onAPISocket bool) (*server, error) {
 	// Not below root: the path of a unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "snapsuite-")
 	if err != nil {
 		return nil, err
 	}
 	socket, api, config := filepath.Join(dir, "s"), filepath.Join(dir, "a"), filepath.Join(dir, "config.toml")
-	text := fmt.Sprintf("root = %q\n\n[plugin]\nsocket = %q\n\n[api]\nsocket = %q\n", root, socket, api)
+	text := fmt.Sprintf("root = %q\n\n[plugin]\nsocket = %q\n\n[api]\nsocket = %q\n%s", root, socket, api, settings)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func TestSnapshotter(t *testing.T) {
 	testsuite.SnapshotterSuite(t, overlayName, func(ctx context.Context, root string) (
 		snapshots.Snapshotter, func() error, error,
 	) {
-		s, err := startServer(ctx, command, root, onAPISocket)
+		s, err := startServer(ctx, command, root, "", onAPISocket)
 		if err != nil {
 			return nil, nil, err
 		}
