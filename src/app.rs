@@ -227,6 +227,10 @@ impl content::Neighbour for Neighbour {
         self.snapshotter.reclaim_file(number);
     }
 
+    fn retained(&self) {
+        self.snapshotter.pressure().retained();
+    }
+
     fn expect_space(&self) -> Result<()> {
         self.snapshotter.expect_free_space()
     }
@@ -282,7 +286,10 @@ fn eviction_limits(config: &Config) -> EvictionLimits {
 }
 
 fn content_settings(config: &Config) -> content::Settings {
-    content::Settings { max_ingests: config.content.max_ingests }
+    content::Settings {
+        max_ingests: config.content.max_ingests,
+        retention: Retention::new(config.retention.after_remove),
+    }
 }
 
 fn schedule(config: &Config) -> Schedule {

@@ -1,6 +1,6 @@
 //! Retained blobs: made containerd's again, and given up when no lease holds them any more.
 
-use crate::metadata::{Blob, GivenUp, TreesSeen};
+use crate::metadata::{Blob, Evictable, EvictableName, GivenUp, TreesSeen};
 use crate::types::{Digest, Scope};
 use crate::{Error, Result, failpoint};
 
@@ -80,6 +80,43 @@ impl Content {
             }
         }
         Ok(given_up)
+    }
+
+    /// Gives up the retained blobs of what was chosen, in that order and each in a transaction of its own, where still
+    /// nothing but policy leases names them, and there are no more trees than were looked at. Returns how many. `go_on` is
+    /// asked each time whether to.
+    ///
+    /// # Errors
+    /// Those of the store; what was given up before stays so.
+    pub fn evict(
+        &self,
+        chosen: &[Evictable],
+        trees: TreesSeen,
+        reason: &str,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<u64> {
+        let mut evicted = 0;
+        for one in chosen {
+            let EvictableName::Blob(digest) = &one.name else { continue };
+            if !go_on() {
+                break;
+            }
+            let turn = self.digests.take(digest);
+            let mut txn = self.metadata.write(self.now())?;
+            let Some(unnamed) = txn.evict_blob(digest, one.removed_at, trees)? else { continue };
+            failpoint::hit("evict blob: before the record");
+            if let Err(err) = txn.commit() {
+                self.janitor.add(Chore::Settle(digest.clone()));
+                return Err(err);
+            }
+            failpoint::hit("evict blob: record written");
+            let age = self.now().duration_since(one.removed_at).unwrap_or_default();
+            tracing::info!(%digest, reason, ?age, "a retained blob is evicted");
+            self.follow(digest, unnamed);
+            drop(turn);
+            evicted += 1;
+        }
+        Ok(evicted)
     }
 
     fn give_up_one(&self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<()>> {

@@ -48,7 +48,7 @@ pub use repair::fsck_offline;
 pub use session::{Action, Message, Reply, Session, Step};
 
 use crate::Result;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Retention};
 use crate::types::{Digest, FileId, LayerId};
 
 use document::Documents;
@@ -61,12 +61,17 @@ use writers::Writers;
 pub struct Settings {
     /// How many ingests there may be at a time.
     pub max_ingests: usize,
+    /// How long blobs are kept that containerd deletes, where they are.
+    pub retention: Option<Retention>,
 }
 
 /// What others do for the content store: the pool's other store, because they share trash and space, and the collector.
 pub trait Neighbour: Send + Sync {
     /// Has a file deleted that is in trash, some time soon.
     fn reclaim(&self, number: LayerId);
+
+    /// Hears that a blob was retained that can be evicted when space runs short.
+    fn retained(&self);
 
     /// Fails where too little is free for something new, and nothing can be evicted for it. Never waits.
     ///

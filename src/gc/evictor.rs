@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::give_up::give_up_unheld;
 use super::pool::Collectible;
 use super::stock::Stock;
-use crate::metadata::{Evictable, TreesSeen, Usage};
+use crate::metadata::{Evictable, EvictableName, TreesSeen, Usage};
 use crate::snapshotter::MIN_FREE_INODES;
 use crate::types::LayerId;
 use crate::{Chain, Error, Result};
@@ -220,7 +220,10 @@ impl Work<'_> {
     fn stock(&self) -> Result<(Stock, TreesSeen)> {
         let trees = self.pool.trees(SystemTime::now())?;
         let mut evictables = self.pool.snapshotter().evictable()?;
-        evictables.snapshots.retain(|snapshot| !trees.hold_snapshot(&snapshot.name.0, &snapshot.name.1));
+        evictables.all.retain(|one| match &one.name {
+            EvictableName::Snapshot((namespace, name)) => !trees.hold_snapshot(namespace, name),
+            EvictableName::Blob(digest) => !trees.hold_blob(digest),
+        });
         Ok((Stock::new(evictables), trees.as_of()))
     }
 
@@ -228,7 +231,9 @@ impl Work<'_> {
         if chosen.is_empty() {
             return Ok(0);
         }
-        let evicted = self.pool.snapshotter().evict(chosen, trees, reason.as_str(), || self.goes_on())?;
+        let (snapshotter, content) = (self.pool.snapshotter(), self.pool.content());
+        let evicted = snapshotter.evict(chosen, trees, reason.as_str(), || self.goes_on())?
+            + content.evict(chosen, trees, reason.as_str(), || self.goes_on())?;
         metrics::counter!("leasehold_evictions_total", "reason" => reason.as_str()).increment(evicted);
         if evicted > 0 {
             // A lease names no longer what it named: the API socket may have something of that name, too.

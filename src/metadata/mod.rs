@@ -83,7 +83,7 @@ use content_leases::ContentLeases;
 pub use content_leases::TreesSeen;
 pub use create::CreateSnapshot;
 pub use damaged::DamagedRecord;
-pub use evict::{Evictable, Evictables};
+pub use evict::{Evictable, EvictableName, Evictables};
 pub use expiry::{Due, DueState};
 pub use ingests::IngestPage;
 pub use journal::{Touched, Watch};

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::damaged::DamagedRecord;
 use super::record::{Blob, RetainedBlob};
-use super::{Consistent, GivenUp, Metadata, Transaction, TreesSeen, schema};
+use super::{Consistent, GivenUp, Metadata, Retention, Transaction, TreesSeen, schema};
 use crate::store::Column;
 use crate::types::{Digest, FileId, LeaseId, MemberKind, Namespace, Scope};
 use crate::{Chain, Error, Resource, Result};
@@ -19,6 +19,8 @@ pub enum DeletedBlob {
     Gone(Option<FileId>),
     /// It is retained, because of this lease.
     Retained(Namespace, LeaseId),
+    /// It is retained, because of this one of the daemon's own.
+    ByPolicy(LeaseId),
     /// It is retained until a collection finds out whether a tree holds it.
     Undecided,
 }
@@ -88,11 +90,18 @@ impl Consistent<'_> {
 
 impl Transaction<'_> {
     /// Removes a blob that containerd deleted. Where a lease of any namespace names it, or may hold it with a tree, it
-    /// becomes a retained one.
+    /// becomes a retained one; so it does where the daemon keeps such a one for a while.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn delete_blob(&mut self, digest: &Digest) -> Result<DeletedBlob> {
+    pub fn delete_blob(&mut self, digest: &Digest, retention: Option<&Retention>) -> Result<DeletedBlob> {
+        if let Some(retention) = retention
+            && let Some((_, lease)) = self.lease_blob_by_policy(retention, digest)?
+        {
+            // First: its time counts from the deletion, also under another lease.
+            self.retain_blob(digest)?;
+            return Ok(DeletedBlob::ByPolicy(lease));
+        }
         match self.blob_held_by(digest)? {
             Some((namespace, lease)) => {
                 self.retain_blob(digest)?;

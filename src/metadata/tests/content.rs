@@ -164,7 +164,7 @@ fn lease(metadata: &Metadata, namespace: &str, id: &str, end: Option<SystemTime>
 
 fn delete(metadata: &Metadata, second: u64, byte: char) -> Result<DeletedBlob> {
     let mut txn = metadata.write(at(second))?;
-    let deleted = txn.delete_blob(&digest(byte))?;
+    let deleted = txn.delete_blob(&digest(byte), None)?;
     txn.commit()?;
     Ok(deleted)
 }
