@@ -69,7 +69,7 @@ install: build ## Install the daemon, its units and its configuration. PREFIX, S
 	install -D -m 755 "$(CARGO_TARGET_DIR)/release/leasehold" "$(DESTDIR)$(PREFIX)/bin/leasehold"
 	install -d "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(SYSCONFDIR)/leasehold"
 	for unit in plugin-config/*.service plugin-config/*.socket; do \
-		sed 's,/usr/bin/leasehold,$(PREFIX)/bin/leasehold,g' "$$unit" >"$(DESTDIR)$(UNITDIR)/$${unit##*/}"; \
+		sed 's,/usr/bin/leasehold,$(PREFIX)/bin/leasehold,g; s,/etc/leasehold,$(SYSCONFDIR)/leasehold,g' "$$unit" >"$(DESTDIR)$(UNITDIR)/$${unit##*/}"; \
 	done
 # What an administrator wrote is kept.
 	[[ -e "$(DESTDIR)$(SYSCONFDIR)/leasehold/config.toml" ]] || \

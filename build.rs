@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "containerd/services/content/v1/content.proto",
     "containerd/services/images/v1/images.proto",
     "containerd/services/introspection/v1/introspection.proto",
@@ -11,6 +11,7 @@ const FILES: [&str; 11] = [
     "containerd/services/snapshots/v1/snapshots.proto",
     "containerd/services/version/v1/version.proto",
     "leasehold/admin/v1/admin.proto",
+    "leasehold/admin/v1/blobs.proto",
     "leasehold/admin/v1/collections.proto",
     "leasehold/admin/v1/inventory.proto",
     "leasehold/records/v1/records.proto",

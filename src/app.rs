@@ -119,6 +119,14 @@ impl App {
         Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
     }
 
+    /// Has something done with the blobs of a pool that nobody serves, and gives it back.
+    pub fn with_content<T>(self, work: impl FnOnce(&Content) -> T) -> T {
+        let done = work(&self.content);
+        self.content.stop();
+        self.snapshotter.stop();
+        done
+    }
+
     /// Serves until SIGTERM or SIGINT.
     ///
     /// # Errors
@@ -172,12 +180,14 @@ impl App {
             "serving"
         );
         let (stopper, snapshotter, changes) = (stop.clone(), self.snapshotter.clone(), self.leases.changes().clone());
+        let content = self.content.clone();
         tokio::spawn(async move {
             signalled.await;
             // Before the servers end, which may be at once.
             notify(&[NotifyState::Stopping]);
             stopper.cancel();
             snapshotter.release_waiting();
+            content.release();
             changes.detach();
         });
         drain(serving, stop, self.config.daemon.shutdown_grace).await

@@ -21,16 +21,17 @@ impl Background {
     /// [`Error::Lost`] when the system has no more threads.
     pub fn spawn(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<()> {
         let run = move || {
-            if let Err(err) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
-                tracing::debug!(error = %err, "background thread keeps the normal priority");
-            }
+            step_back();
             work();
         };
         let thread = thread::Builder::new().name(name.into()).spawn(run).map_err(|err| {
             tracing::error!(error = %err, name, "cannot start a background thread");
             Error::Lost("a background thread")
         })?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        // Some are made for one piece of work. One that panicked has said so.
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
         Ok(())
     }
 
@@ -42,5 +43,12 @@ impl Background {
                 tracing::error!("a background thread panicked");
             }
         }
+    }
+}
+
+/// Has this thread step back for requests, on the processors and, where the disk's scheduler looks at it, there too.
+pub(crate) fn step_back() {
+    if let Err(err) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
+        tracing::debug!(error = %err, "background thread keeps the normal priority");
     }
 }

@@ -7,6 +7,8 @@ mod common;
 mod content;
 #[path = "crash/damage.rs"]
 mod damage;
+#[path = "crash/import.rs"]
+mod import;
 #[path = "crash/leases.rs"]
 mod leases;
 #[path = "crash/points.rs"]
@@ -204,6 +206,29 @@ fn blob_repair() -> &'static BTreeSet<String> {
     })
 }
 
+/// Takes over the blobs of another store.
+fn imports() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        let template = import::template();
+        each_point(|at| {
+            let site = site();
+            damage::copy(template.root(), site.root());
+            let foreign = import::foreign(&site);
+            let outcome = import::run(&site, &foreign, at);
+            import::check(&site, &foreign);
+            outcome
+        })
+    })
+}
+
+#[test]
+fn privileged_an_import_that_crashed_at_any_point_is_completed_by_the_next() {
+    if is_root("an_import_that_crashed_at_any_point_is_completed_by_the_next") {
+        imports();
+    }
+}
+
 #[test]
 fn privileged_a_crash_at_every_point_of_an_eviction_loses_nothing_that_is_leased() {
     if is_root("a_crash_at_every_point_of_an_eviction_loses_nothing_that_is_leased") {
@@ -270,18 +295,10 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 #[test]
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
-        let runs = [
-            workload(),
-            recovery(),
-            repair(),
-            lease_changes(),
-            collections(),
-            evictions(),
-            uploads(),
-            retained_blob_changes(),
-            blob_repair(),
-        ];
-        let crashed: BTreeSet<String> = runs.into_iter().flatten().cloned().collect();
+        let leases = [lease_changes(), collections(), evictions(), retained_blob_changes()];
+        let blobs = [uploads(), blob_repair(), imports()];
+        let runs = [workload(), recovery(), repair()].into_iter().chain(leases).chain(blobs);
+        let crashed: BTreeSet<String> = runs.flatten().cloned().collect();
         let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();
         assert!(missed.is_empty(), "no crash at {missed:?}");
     }

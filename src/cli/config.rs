@@ -28,7 +28,7 @@ pub(super) struct ContainerdArgs {
     #[arg(long, value_enum, default_value_t = StanzaVersion::V3, value_name = "VERSION")]
     version: StanzaVersion,
     /// Have leasehold keep the blobs of images as well. What is in containerd's own store is not seen any more then:
-    /// images have to be pulled again.
+    /// take it over with `leasehold content import`.
     #[arg(long)]
     content: bool,
 }
@@ -51,8 +51,8 @@ pub enum StanzaVersion {
     /// containerd 1.6 and 1.7.
     #[value(name = "2")]
     V2,
-    /// containerd 2.0 and later.
-    #[value(name = "3")]
+    /// containerd 2.0 and later. What is printed is right for a file of version 4 as well.
+    #[value(name = "3", alias = "4")]
     V3,
 }
 
@@ -167,7 +167,7 @@ the content service of clients with it. Convert the file to version 2, and use `
 
 const DISABLED: &str = "
 # containerd has one content store, and this takes its own out of the way. Add it to the list where there is one. Blobs
-# in that store are not seen any more: stop all containers first, and pull the images again afterwards.
+# in that store are not seen any more: `leasehold content import` takes them over, before containerd is restarted.
 disabled_plugins = [\"io.containerd.content.v1.content\"]
 ";
 

@@ -9,6 +9,7 @@ use tonic::{Response, Status, Streaming};
 use crate::config::Config;
 use crate::grpc;
 use crate::grpc::proto::leasehold::admin::v1::admin_client::AdminClient;
+use crate::grpc::proto::leasehold::admin::v1::blobs_client::BlobsClient;
 use crate::grpc::proto::leasehold::admin::v1::collections_client::CollectionsClient;
 use crate::types::Namespace;
 
@@ -62,17 +63,19 @@ impl Daemon {
     pub fn stream<T>(
         &mut self,
         call: impl AsyncFnOnce(&mut AdminClient<Channel>) -> Result<Response<Streaming<T>>, Status>,
-        mut visit: impl FnMut(T),
+        visit: impl FnMut(T),
     ) -> anyhow::Result<()> {
-        let client = &mut self.client;
-        let streamed = self.runtime.block_on(async {
-            let mut stream = call(client).await?.into_inner();
-            while let Some(message) = stream.message().await? {
-                visit(message);
-            }
-            Ok(Response::new(()))
-        });
-        answer(streamed)
+        answer(self.runtime.block_on(each_message(call(&mut self.client), visit)))
+    }
+
+    /// Makes a call about blobs that is answered by a stream, and passes every message of it to `visit`.
+    pub fn stream_blobs<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut BlobsClient<Channel>) -> Result<Response<Streaming<T>>, Status>,
+        visit: impl FnMut(T),
+    ) -> anyhow::Result<()> {
+        let mut client = BlobsClient::new(self.channel.clone()).max_decoding_message_size(grpc::MAX_MESSAGE);
+        answer(self.runtime.block_on(each_message(call(&mut client), visit)))
     }
 
     /// Turns to the leases of a namespace.
@@ -111,6 +114,17 @@ impl Leases {
     ) -> anyhow::Result<T> {
         answer(self.runtime.block_on(call(&mut self.client)))
     }
+}
+
+async fn each_message<T>(
+    call: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+    mut visit: impl FnMut(T),
+) -> Result<Response<()>, Status> {
+    let mut stream = call.await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        visit(message);
+    }
+    Ok(Response::new(()))
 }
 
 fn answer<T>(answer: Result<Response<T>, Status>) -> anyhow::Result<T> {

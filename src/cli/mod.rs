@@ -2,6 +2,7 @@
 
 mod config;
 mod containerd;
+mod content;
 mod daemon;
 mod du;
 mod fsck;
@@ -9,6 +10,7 @@ mod gc;
 mod info;
 mod lease;
 mod namespace;
+mod progress;
 mod serve;
 mod snapshot;
 #[cfg(test)]
@@ -43,12 +45,14 @@ enum Command {
     Serve,
     /// Show what the daemon is, what it probed on this host, and how the pool is doing.
     Info(info::Args),
-    /// Compare records and directories; works with the daemon running and without.
+    /// Compare records with directories and files; works with the daemon running and without.
     Fsck(fsck::Args),
     /// Keep chosen images' layers through any removal, until a lease ends.
     Lease(Box<lease::Args>),
     /// Show what there is, and what holds it.
     Snapshot(snapshot::Args),
+    /// Show blobs, and take over those of containerd's own store.
+    Content(content::Args),
     /// Show what namespaces, leases and images take on disk.
     ///
     /// Unique is what nobody else has: what comes back when the lease ends, the namespace is emptied, or the image is
@@ -89,6 +93,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Fsck(args) => fsck::run(&config, &args),
         Command::Lease(args) => lease::run(&config, &args),
         Command::Snapshot(args) => snapshot::run(&config, &args),
+        Command::Content(args) => content::run(&config, &args),
         Command::Du(args) => du::run(&config, &args),
         Command::Gc(args) => gc::run(&config, &args),
         Command::Why(args) => why::run(&config, &args),

@@ -21,11 +21,14 @@ fn the_command_line_is_sound() {
 #[test]
 fn help_says_what_there_is() {
     assert_snapshot!("leasehold", help(&[]));
-    for command in ["lease", "snapshot", "du", "why"] {
+    for command in ["lease", "snapshot", "content", "du", "fsck", "why"] {
         assert_snapshot!(command, help(&[command]));
     }
     for command in ["ls", "create", "rm", "add", "drop", "show"] {
         assert_snapshot!(format!("lease-{command}"), help(&["lease", command]));
+    }
+    for command in ["ls", "import"] {
+        assert_snapshot!(format!("content-{command}"), help(&["content", command]));
     }
     for command in ["ls", "tree"] {
         assert_snapshot!(format!("snapshot-{command}"), help(&["snapshot", command]));

@@ -5,7 +5,7 @@
 //! crash after it leaves two names of one file, or, in a power cut, the first one only. The record has the number by
 //! which start-up finds it then.
 
-use crate::metadata::{CommitIngest, Stored};
+use crate::metadata::{CommitIngest, Stored, Transaction};
 use crate::types::{Digest, FileId, Labels};
 use crate::{Chain, Error, Resource, Result, failpoint};
 
@@ -25,9 +25,9 @@ pub(super) struct Commit {
 }
 
 /// The names of a file while it becomes a blob.
-struct Linked {
+pub(super) struct Linked {
     /// The ingest's file has the blob's name.
-    own: bool,
+    pub own: bool,
     /// What had that name before, without a record, is in trash under this number.
     displaced: Option<FileId>,
 }
@@ -55,21 +55,23 @@ impl Content {
         let size = writer.offset;
         let total = commit.total;
         let turn = self.digests.take(&digest);
+        let (id, name) = (writer.id, writer.entered.name().clone());
         // An upload that is given up at this moment has no file any more.
-        let linked = self.link(writer, &digest).map_err(|err| writer.entered.require_wanted().err().unwrap_or(err))?;
+        let linked = self.link(id, &digest, || writer.sync());
+        let linked = linked.map_err(|err| writer.entered.require_wanted().err().unwrap_or(err))?;
         let request = CommitIngest {
-            name: writer.entered.name().clone(),
-            file: writer.id,
+            name,
+            file: id,
             digest: digest.clone(),
             size,
             labels: commit.labels,
             linked: linked.own,
             lease: writer.lease.clone(),
         };
-        let stored = self.record(request, &linked)?;
+        let stored = self.record(id, &digest, &linked, |txn| txn.commit_ingest(request))?;
         failpoint::hit("commit: record written");
         self.uncount_ingest();
-        self.clear(writer.id, &linked);
+        self.clear(id, &linked);
         drop(turn);
         if stored == Stored::Exists {
             return Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned())));
@@ -78,8 +80,9 @@ impl Content {
         Ok(Reply { action: Action::Commit, started_at, updated_at, offset: size, total, digest })
     }
 
-    /// Gives the file the blob's name, unless there is one already.
-    fn link(&self, writer: &mut Writer, digest: &Digest) -> Result<Linked> {
+    /// Gives an ingest's file the blob's name, unless there is one already. It is made durable by `sync` before it is
+    /// needed.
+    pub(super) fn link(&self, id: FileId, digest: &Digest, sync: impl FnOnce() -> Result<()>) -> Result<Linked> {
         let known = self.metadata.blob_file(digest)?;
         if known.is_some() {
             if self.files.find_blob(digest)?.is_some() {
@@ -87,15 +90,15 @@ impl Content {
             }
             tracing::error!(%digest, "the file of a blob was missing; that of an upload takes its place");
         }
-        writer.sync()?;
+        sync()?;
         let mut displaced = None;
-        if !self.files.link(writer.id, digest)? {
+        if !self.files.link(id, digest)? {
             // A removal or a commit that did not get that far. Nobody else can be at it now.
             let aside = self.metadata.allocate_file();
             self.files.trash_blob(digest, aside)?;
             failpoint::hit("commit: displaced");
             displaced = Some(aside);
-            if !self.files.link(writer.id, digest)? {
+            if !self.files.link(id, digest)? {
                 return Err(Error::Lost("the name of a blob"));
             }
         }
@@ -103,10 +106,16 @@ impl Content {
         Ok(Linked { own: true, displaced })
     }
 
-    fn record(&self, request: CommitIngest, linked: &Linked) -> Result<Stored> {
-        let (id, digest) = (request.file, request.digest.clone());
+    /// Commits the record that `store` makes of a file that has its names.
+    pub(super) fn record(
+        &self,
+        id: FileId,
+        digest: &Digest,
+        linked: &Linked,
+        store: impl FnOnce(&mut Transaction<'_>) -> Result<Stored>,
+    ) -> Result<Stored> {
         let changed = self.metadata.write(self.now()).and_then(|mut txn| {
-            let stored = txn.commit_ingest(request)?;
+            let stored = store(&mut txn)?;
             if let Some(displaced) = linked.displaced {
                 txn.trash_file(displaced);
             }
@@ -115,7 +124,7 @@ impl Content {
         let (txn, stored) = match changed {
             Ok(changed) => changed,
             Err(err) => {
-                self.unlink(id, &digest, linked);
+                self.unlink(id, digest, linked);
                 return Err(err);
             }
         };
@@ -126,7 +135,7 @@ impl Content {
             Ok(()) => Ok(stored),
             Err(err) => {
                 // Only the reopened database knows: until then both names stay, and one of them will be right.
-                self.janitor.add(Chore::Settle(digest));
+                self.janitor.add(Chore::Settle(digest.clone()));
                 Err(err)
             }
         }
@@ -143,7 +152,7 @@ impl Content {
     }
 
     /// Takes away what is no longer needed of an ingest that is a blob now.
-    fn clear(&self, id: FileId, linked: &Linked) {
+    pub(super) fn clear(&self, id: FileId, linked: &Linked) {
         if linked.own {
             if let Err(err) = self.files.unlink_ingest(id) {
                 tracing::warn!(%id, error = %Chain(&err), "the file of a blob keeps the name of its ingest for now");

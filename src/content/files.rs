@@ -4,6 +4,8 @@
 //! ingest's from a [`FileId`], never from what a client sent. What is to go moves to `trash` under its number, where the
 //! reclaimer of layers deletes it: a large file takes as long as a tree.
 
+mod foreign;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;

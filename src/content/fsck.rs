@@ -98,7 +98,9 @@ impl fmt::Display for ProblemKind {
             ProblemKind::OrphanBlob(digest) => write!(f, "no record names the file of blob {digest}"),
             ProblemKind::OrphanIngest(id) => write!(f, "no record names the file ingests/{id}"),
             ProblemKind::SecondName(digest, id) => write!(f, "the file of blob {digest} is ingests/{id} as well"),
-            ProblemKind::UnknownName(name) => write!(f, "{name:?} is not a name that leasehold gave"),
+            ProblemKind::UnknownName(name) => {
+                write!(f, "{name:?} is not a name that leasehold gave; it stays until you move it away")
+            }
             ProblemKind::MissingBlob(digest) => write!(f, "the file of blob {digest} is missing"),
             ProblemKind::WrongSize(digest) => write!(f, "the file of blob {digest} is not as long as its record says"),
             ProblemKind::BlobWithoutFile(scope, digest) => {

@@ -1,14 +1,18 @@
 //! Retained blobs: made containerd's again, and given up when no lease holds them any more.
 
 use crate::metadata::{Blob, Evictable, EvictableName, GivenUp, TreesSeen};
-use crate::types::{Digest, Scope};
+use crate::types::{Digest, FileId, Scope};
 use crate::{Error, Result, failpoint};
 
 use super::Content;
 use super::janitor::Chore;
+use super::turns::Turn;
 
 /// How many retained blobs are looked at between two looks at whether to stop.
 const PAGE: usize = 256;
+/// For how many blobs one sync is waited. Whoever wants one of them waits as well; they are taken in the order of their
+/// digests, so that two who give up do not wait for each other.
+const BLOBS_AT_ONCE: usize = 64;
 
 /// Retained blobs that were given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +21,13 @@ pub struct GivenUpBlobs {
     pub digests: Vec<Digest>,
     /// Whether leases hold trees by now that were not looked at: then it ended early.
     pub trees_changed: bool,
+}
+
+/// A retained blob that was given up, and whose file has not followed.
+struct GivenUpBlob {
+    turn: Turn<Digest>,
+    digest: Digest,
+    unnamed: Option<FileId>,
 }
 
 impl Content {
@@ -59,7 +70,20 @@ impl Content {
         in_tree: impl Fn(&Digest) -> bool,
         go_on: impl Fn() -> bool,
     ) -> Result<GivenUpBlobs> {
-        let mut given_up = GivenUpBlobs::default();
+        let (mut given_up, mut batch) = (GivenUpBlobs::default(), Vec::new());
+        let result = self.give_up_pages(trees, in_tree, go_on, &mut given_up, &mut batch);
+        let followed = self.follow_all(&mut batch);
+        result.and(followed).map(|()| given_up)
+    }
+
+    fn give_up_pages(
+        &self,
+        trees: TreesSeen,
+        in_tree: impl Fn(&Digest) -> bool,
+        go_on: impl Fn() -> bool,
+        given_up: &mut GivenUpBlobs,
+        batch: &mut Vec<GivenUpBlob>,
+    ) -> Result<()> {
         let mut after = None;
         while go_on() {
             let page = self.metadata.retained_blobs(after.as_ref(), PAGE)?;
@@ -69,9 +93,18 @@ impl Content {
                     continue;
                 }
                 match self.give_up_one(digest, trees)? {
-                    GivenUp::Gone(()) => given_up.digests.push(digest.clone()),
+                    GivenUp::Gone(one) => {
+                        given_up.digests.push(digest.clone());
+                        batch.push(one);
+                    }
                     GivenUp::Kept => {}
-                    GivenUp::TreesChanged => return Ok(GivenUpBlobs { trees_changed: true, ..given_up }),
+                    GivenUp::TreesChanged => {
+                        given_up.trees_changed = true;
+                        return Ok(());
+                    }
+                }
+                if batch.len() >= BLOBS_AT_ONCE {
+                    self.follow_all(batch)?;
                 }
             }
             after = page.into_iter().next_back();
@@ -79,7 +112,20 @@ impl Content {
                 break;
             }
         }
-        Ok(given_up)
+        Ok(())
+    }
+
+    /// Makes removals durable, and takes the files out of sight and has them deleted.
+    fn follow_all(&self, batch: &mut Vec<GivenUpBlob>) -> Result<()> {
+        let synced = if batch.is_empty() { Ok(()) } else { self.metadata.sync() };
+        for GivenUpBlob { turn, digest, unnamed } in batch.drain(..) {
+            match &synced {
+                Ok(()) => self.follow(&digest, unnamed),
+                Err(_) => self.janitor.add(Chore::Settle(digest)),
+            }
+            drop(turn);
+        }
+        synced
     }
 
     /// Gives up the retained blobs of what was chosen, in that order and each in a transaction of its own, where still
@@ -119,7 +165,7 @@ impl Content {
         Ok(evicted)
     }
 
-    fn give_up_one(&self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<()>> {
+    fn give_up_one(&self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<GivenUpBlob>> {
         let turn = self.digests.take(digest);
         let mut txn = self.metadata.write(self.now())?;
         let unnamed = match txn.give_up_blob(digest, trees)? {
@@ -128,14 +174,13 @@ impl Content {
             GivenUp::TreesChanged => return Ok(GivenUp::TreesChanged),
         };
         failpoint::hit("give up blob: before the record");
-        if let Err(err) = txn.commit() {
+        // The sync comes before the file is touched, once for many.
+        if let Err(err) = txn.commit_unsynced() {
             self.janitor.add(Chore::Settle(digest.clone()));
             return Err(err);
         }
         failpoint::hit("give up blob: record written");
         tracing::info!(%digest, "a retained blob is given up: no lease holds it");
-        self.follow(digest, unnamed);
-        drop(turn);
-        Ok(GivenUp::Gone(()))
+        Ok(GivenUp::Gone(GivenUpBlob { turn, digest: digest.clone(), unnamed }))
     }
 }

@@ -108,7 +108,7 @@ impl Content {
         }
     }
 
-    fn status_of(&self, name: IngestRef, ingest: Ingest) -> Result<Status> {
+    pub(super) fn status_of(&self, name: IngestRef, ingest: Ingest) -> Result<Status> {
         // Whoever writes knows it better than the file, of which a part may not be answered yet.
         let (offset, updated_at) = match self.writers.progress(&name).and_then(|progress| progress.get()) {
             Some(progress) => progress,

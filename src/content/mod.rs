@@ -11,13 +11,16 @@
 //! All functions are synchronous. Those of a [`Session`] may wait for the disk, and say so.
 
 mod commit;
+mod crew;
 mod document;
 mod expire;
 mod files;
 mod fsck;
 mod hasher;
 mod holds;
+mod import;
 mod info;
+mod inventory;
 mod janitor;
 mod list;
 mod open;
@@ -28,6 +31,7 @@ mod repair;
 mod session;
 mod sweep;
 mod turns;
+mod verify;
 mod write_back;
 mod writer;
 mod writers;
@@ -36,21 +40,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+pub use crew::{Crew, Event, Progress, Report, threads_to_bring, threads_to_read};
 pub use document::Document;
 pub use files::{Files, Listing};
 pub use fsck::{FsckReport, Problem, ProblemKind};
 pub use holds::GivenUpBlobs;
+pub use import::{Import, Imported, Reason, Skipped};
 pub use info::Info;
+pub use inventory::{Entry, Inventory, Upload, Uploads};
 pub use list::{List, Status};
 pub use read::{CHUNK, Reader};
 pub use recover::{RecoveryReport, recover};
 pub use repair::fsck_offline;
 pub use session::{Action, Message, Reply, Session, Step};
+pub use verify::{Damage, DamageKind, verify_offline};
 
 use crate::Result;
 use crate::metadata::{Metadata, Retention};
 use crate::types::{Digest, FileId, LayerId};
 
+use crew::Crews;
 use document::Documents;
 use janitor::Janitor;
 use turns::Turns;
@@ -105,6 +114,7 @@ pub struct Content {
     /// Names this boot of the machine.
     boot: Box<str>,
     janitor: Janitor,
+    crews: Crews,
     documents: Documents,
 }
 
@@ -131,6 +141,7 @@ impl Content {
             ingests: AtomicUsize::new(report.ingests),
             boot: recover::boot(),
             janitor: Janitor::new(report.orphans),
+            crews: Crews::default(),
             documents: Documents::default(),
         });
         content.start_janitor()?;
@@ -139,6 +150,7 @@ impl Content {
 
     /// Stops the background work.
     pub fn stop(&self) {
+        self.crews.stop();
         self.janitor.stop();
     }
 

@@ -4,6 +4,7 @@
 //! once, and no handler ever calls containerd.
 
 mod admin;
+mod blobs;
 mod client;
 mod collections;
 mod content;

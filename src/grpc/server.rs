@@ -23,6 +23,7 @@ use crate::snapshotter::Snapshotter;
 use crate::{Error, FsOp, Result};
 
 use super::admin::AdminService;
+use super::blobs::BlobsService;
 use super::collections::CollectionsService;
 use super::content::{ContentService, ContentTurns};
 use super::introspection::IntrospectionService;
@@ -36,6 +37,7 @@ use super::proto::containerd::services::namespaces::v1::namespaces_server::Names
 use super::proto::containerd::services::snapshots::v1::snapshots_server::SnapshotsServer;
 use super::proto::containerd::services::version::v1::version_server::VersionServer;
 use super::proto::leasehold::admin::v1::admin_server::AdminServer;
+use super::proto::leasehold::admin::v1::blobs_server::BlobsServer;
 use super::proto::leasehold::admin::v1::collections_server::CollectionsServer;
 use super::request::Slow;
 use super::snapshots::SnapshotsService;
@@ -230,6 +232,7 @@ impl Servers {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(admin)
+            .add_service(BlobsServer::new(BlobsService::new(self.content.clone())))
             .add_service(CollectionsServer::new(CollectionsService::new(self.collectible.clone(), slow)))
             .add_service(content(content_for_clients))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))

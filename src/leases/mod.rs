@@ -177,7 +177,9 @@ impl Leases {
     fn delete_ended(&self, namespace: &Namespace, id: &LeaseId, now: SystemTime) -> Result<()> {
         let mut txn = self.metadata.write(now)?;
         let Some(deletion) = txn.delete_ended(namespace, id)? else { return Ok(()) };
-        txn.commit()?;
+        // Lost in a power cut, it has ended still. With a sync for each, leases that end together would keep the space of
+        // all of them for long.
+        txn.commit_unsynced()?;
         failpoint::hit("lease: deleted");
         self.finish(namespace, id, deletion)?;
         tracing::info!(%namespace, lease = %id, "a lease has ended");

@@ -3,6 +3,8 @@
 //! A blob is of one scope, its file of all: a file goes when the last blob that names it goes. Whoever calls a
 //! transaction here that may make or end a file has that digest to itself until the file has followed.
 
+use std::time::SystemTime;
+
 use super::damaged::DamagedRecord;
 use super::record::{Blob, BlobFile, Usage};
 use super::{Consistent, LabelUpdate, Metadata, Transaction, schema};
@@ -38,6 +40,25 @@ pub struct CommitIngest {
     pub linked: bool,
     /// The lease that is to name the blob, and no longer the ingest.
     pub lease: Option<LeaseId>,
+}
+
+/// Makes a blob of a file that no ingest has written, and whose data is complete and durable.
+#[derive(Clone, Debug)]
+pub struct ImportBlob {
+    /// Who gets it.
+    pub scope: Scope,
+    /// The file.
+    pub file: FileId,
+    /// What it is.
+    pub digest: Digest,
+    /// Bytes in it.
+    pub size: u64,
+    /// What the blob has attached.
+    pub labels: Labels,
+    /// As for [`CommitIngest`].
+    pub linked: bool,
+    /// When it was committed where it comes from.
+    pub created_at: SystemTime,
 }
 
 /// What became of a committed ingest.
@@ -154,10 +175,26 @@ impl Transaction<'_> {
         self.require_ingest(&name, file)?;
         self.delete_ingest(&name);
         self.unlease_ingest(&name, lease.as_ref())?;
-        let (scope, key) = (name.scope(), schema::content::blob(name.scope(), &digest));
+        let (scope, created_at) = (name.scope().clone(), self.now);
+        self.add_blob(ImportBlob { scope, file, digest, size, labels, linked, created_at }, lease.as_ref())
+    }
+
+    /// Makes a blob of a file that no ingest has written.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when there is no file of that digest, neither this nor another one.
+    pub fn import_blob(&mut self, import: ImportBlob) -> Result<Stored> {
+        let stored = self.add_blob(import, None)?;
+        self.store_counters()?;
+        Ok(stored)
+    }
+
+    fn add_blob(&mut self, blob: ImportBlob, lease: Option<&LeaseId>) -> Result<Stored> {
+        let ImportBlob { scope, file, digest, size, labels, linked, created_at } = blob;
+        let key = schema::content::blob(&scope, &digest);
         let exists = self.txn.get(Column::Blobs, &key)?.is_some();
         // Containerd has it again: one that was retained gives its reference to the new one.
-        let adopted = *scope == Scope::Plugin && self.forget_retained_blob(&digest)?;
+        let adopted = scope == Scope::Plugin && self.forget_retained_blob(&digest)?;
         let known = self.blob_file(&digest)?;
         let references = known.as_ref().map_or(0, |known| known.references).saturating_add(u32::from(!exists));
         let references = references.saturating_sub(u32::from(adopted)).max(1);
@@ -171,16 +208,16 @@ impl Transaction<'_> {
             None => return Err(Error::Lost("the file of a blob")),
         }
         if exists {
-            self.find_blob(scope, &digest, lease.as_ref())?;
+            self.find_blob(&scope, &digest, lease)?;
             return Ok(Stored::Exists);
         }
-        self.lease_blob(scope, &digest, lease.as_ref())?;
-        if let Scope::Api(namespace) = scope {
+        self.lease_blob(&scope, &digest, lease)?;
+        if let Scope::Api(namespace) = &scope {
             self.ensure_namespace(namespace)?;
         }
         let stored = if linked { Stored::Own } else { Stored::Shared };
-        let blob = Blob { size, labels, created_at: self.now, updated_at: self.now };
-        self.note_blob(scope, &digest, &blob);
+        let blob = Blob { size, labels, created_at, updated_at: created_at };
+        self.note_blob(&scope, &digest, &blob);
         self.txn.put(Column::Blobs, key, blob.encode());
         Ok(stored)
     }

@@ -55,6 +55,7 @@ mod journal;
 mod leases;
 mod membership;
 mod migrate;
+mod named;
 mod namespaces;
 mod policy;
 mod read;
@@ -75,7 +76,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use allocate::Numbers;
-pub use blobs::{BlobPage, CommitIngest, Stored};
+pub use blobs::{BlobPage, CommitIngest, ImportBlob, Stored};
 pub use check::{LeaseCheck, LeaseFault};
 pub use collectible::{ApiBlob, ApiIngest, ApiObject, ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
@@ -89,6 +90,7 @@ pub use ingests::IngestPage;
 pub use journal::{Touched, Watch};
 pub use leases::{Deletion, LeasePage};
 pub use migrate::SCHEMA_VERSION;
+pub use named::{BlobFilePage, NamedBy};
 pub use policy::Retention;
 pub use read::{Consistent, Page, Totals};
 pub use record::{

@@ -1,12 +1,19 @@
 //! Retained snapshots that no lease holds any more.
 
+use std::time::{Duration, Instant};
+
 use crate::metadata::{GivenUp, RetainedName, TreesSeen};
+use crate::types::LayerId;
 use crate::{Error, Result, failpoint};
 
 use super::Snapshotter;
 
 /// How many retained snapshots are looked at between two looks at whether to stop.
 const PAGE: usize = 256;
+/// For how many layers one sync is waited.
+const LAYERS_AT_ONCE: usize = 256;
+/// The longest rest after a transaction.
+const MAX_REST: Duration = Duration::from_millis(2);
 
 /// Retained snapshots that were given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,24 +36,39 @@ impl Snapshotter {
         in_tree: impl Fn(&RetainedName) -> bool,
         go_on: impl Fn() -> bool,
     ) -> Result<GivenUpSnapshots> {
-        let mut given_up = GivenUpSnapshots::default();
+        let (mut given_up, mut trashed) = (GivenUpSnapshots::default(), Vec::new());
         let mut after = None;
-        while go_on() {
-            let page = self.metadata.retained_names(after.as_ref(), PAGE)?;
+        while go_on() && !given_up.trees_changed {
+            let page =
+                self.metadata.retained_names(after.as_ref(), PAGE).inspect_err(|_| self.note_unclear(&trashed))?;
             for name in &page {
-                // Without the write lock first: nearly all are held.
-                if in_tree(name) || self.metadata.retained_by(&self.member_kind, name, self.now())?.is_some() {
+                if in_tree(name) {
                     continue;
                 }
+                let began = Instant::now();
                 match self.give_up(name, trees) {
-                    Ok(GivenUp::Gone(())) => given_up.names.push(name.clone()),
+                    Ok(GivenUp::Gone(layers)) => {
+                        trashed.extend(layers);
+                        given_up.names.push(name.clone());
+                        // As in a sweep: the lock is not fair.
+                        std::thread::park_timeout(began.elapsed().min(MAX_REST));
+                    }
                     Ok(GivenUp::Kept) => {}
-                    Ok(GivenUp::TreesChanged) => return Ok(GivenUpSnapshots { trees_changed: true, ..given_up }),
+                    Ok(GivenUp::TreesChanged) => {
+                        given_up.trees_changed = true;
+                        break;
+                    }
                     // One damaged record must not keep all others.
                     Err(err @ Error::Corrupt(_)) => {
                         tracing::error!(error = %err, snapshot = name.1, "cannot be given up")
                     }
-                    Err(err) => return Err(err),
+                    Err(err) => {
+                        self.note_unclear(&trashed);
+                        return Err(err);
+                    }
+                }
+                if trashed.len() >= LAYERS_AT_ONCE {
+                    self.flush(&mut trashed)?;
                 }
             }
             after = page.into_iter().next_back();
@@ -54,24 +76,24 @@ impl Snapshotter {
                 break;
             }
         }
+        self.flush(&mut trashed)?;
         Ok(given_up)
     }
 
-    fn give_up(&self, name: &RetainedName, trees: TreesSeen) -> Result<GivenUp<()>> {
-        let mut txn = self.metadata.write(self.now())?;
-        let trashed = match txn.give_up_retained(&self.member_kind, name, trees)? {
-            GivenUp::Gone(trashed) => trashed,
-            GivenUp::Kept => return Ok(GivenUp::Kept),
-            GivenUp::TreesChanged => return Ok(GivenUp::TreesChanged),
-        };
-        failpoint::hit("give up: before the record");
-        if let Err(err) = txn.commit() {
-            self.note_unclear(&trashed);
-            return Err(err);
+    /// Gives up a retained snapshot, with the layers that are in trash for it.
+    fn give_up(&self, name: &RetainedName, trees: TreesSeen) -> Result<GivenUp<Vec<LayerId>>> {
+        // Without the write lock first: nearly all are held.
+        if self.metadata.retained_by(&self.member_kind, name, self.now())?.is_some() {
+            return Ok(GivenUp::Kept);
         }
+        let mut txn = self.metadata.write(self.now())?;
+        let given_up = txn.give_up_retained(&self.member_kind, name, trees)?;
+        let GivenUp::Gone(trashed) = &given_up else { return Ok(given_up) };
+        failpoint::hit("give up: before the record");
+        // The sync comes before the directories are touched, once for many.
+        txn.commit_unsynced().inspect_err(|_| self.note_unclear(trashed))?;
         failpoint::hit("give up: record written");
         tracing::info!(namespace = %name.0, snapshot = name.1, "a retained snapshot is given up: no lease holds it");
-        self.reclaim(&trashed);
-        Ok(GivenUp::Gone(()))
+        Ok(given_up)
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::client::Client as Api;
@@ -105,30 +106,32 @@ impl Containerd {
     pub fn start(release: Release, stanzas: &str) -> Containerd {
         let dir = tempfile::Builder::new().prefix("lhcd").tempdir().unwrap();
         std::fs::create_dir(dir.path().join("tmp")).unwrap();
-        let config = dir.path().join("config.toml");
-        std::fs::write(&config, minimal_config(dir.path()) + stanzas).unwrap();
-        let log = File::create(dir.path().join("log")).unwrap();
-        let program = release.program("containerd");
-        let child = Command::new(&program)
-            .arg("--config")
-            .arg(&config)
-            // Where it finds its shim, and where that finds runc.
-            .env("PATH", search_path(program.parent().unwrap()))
-            .env("TMPDIR", dir.path().join("tmp"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = spawn(release, dir.path(), stanzas);
         let mut containerd = Containerd { release, child, dir };
-        let socket = containerd.socket();
+        containerd.wait_until_it_serves();
+        containerd
+    }
+
+    /// Stops it, and starts it again with another configuration.
+    pub fn restart(&mut self, stanzas: &str) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(self.release, self.dir.path(), stanzas);
+        self.wait_until_it_serves();
+    }
+
+    fn wait_until_it_serves(&mut self) {
+        let socket = self.socket();
         wait_for("containerd's start", START, || {
-            if let Some(status) = containerd.child.try_wait().unwrap() {
+            if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("containerd ended with {status}");
             }
             UnixStream::connect(&socket).is_ok()
         });
-        containerd
+    }
+
+    pub fn release(&self) -> Release {
+        self.release
     }
 
     /// Returns its directory; what a test mounts below it is unmounted with the rest.
@@ -149,6 +152,11 @@ impl Containerd {
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir().join("log")).unwrap_or_default()
+    }
+
+    /// Returns the directory of its own content store.
+    pub fn content_store(&self) -> PathBuf {
+        self.dir().join("root/io.containerd.content.v1.content")
     }
 
     /// Returns where it listens.
@@ -304,6 +312,25 @@ impl<'c> Session<'c> {
             .env_remove("CONTAINERD_SNAPSHOTTER");
         command
     }
+}
+
+/// Starts containerd in a directory.
+fn spawn(release: Release, dir: &Path, stanzas: &str) -> Child {
+    let config = dir.join("config.toml");
+    std::fs::write(&config, minimal_config(dir) + stanzas).unwrap();
+    let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
+    let program = release.program("containerd");
+    Command::new(&program)
+        .arg("--config")
+        .arg(&config)
+        // Where it finds its shim, and where that finds runc.
+        .env("PATH", search_path(program.parent().unwrap()))
+        .env("TMPDIR", dir.join("tmp"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 /// Returns the least configuration that keeps a containerd, its CRI included, away from the host's own. It has no

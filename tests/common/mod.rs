@@ -10,6 +10,7 @@ pub mod content;
 pub mod daemon;
 pub mod damage;
 pub mod filesystem;
+pub mod foreign;
 pub mod handmade;
 pub mod headers;
 pub mod history;

@@ -47,6 +47,12 @@ impl Node {
         Node { containerd, daemon: Some(daemon), site, registry }
     }
 
+    /// Restarts containerd with leasehold as its content store.
+    pub fn switch_content(&mut self, unpack: Unpack) {
+        let stanzas = stanzas(&self.site, self.containerd.release(), unpack, &["--content"]);
+        self.containerd.restart(&stanzas);
+    }
+
     /// Kills leasehold, as the out-of-memory killer would.
     pub fn kill_daemon(&mut self) {
         self.daemon.take().expect("leasehold runs").kill();

@@ -248,3 +248,34 @@ fn a_target_that_exists_on_the_api_socket_is_not_made_again() {
     assert!(matches!(change(&metadata, |txn| txn.create(again, None)), Err(Error::AlreadyExists(_))));
     change(&metadata, |txn| txn.create(create(key("one/1/extract-3")), None)).unwrap();
 }
+
+/// A deletion that is slow goes on with a lease of the same id, which was made and deleted meanwhile.
+#[test]
+fn a_slow_deletion_leaves_no_members_of_a_later_lease_of_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    let (ns, id) = (namespace("ns"), id("l"));
+    let fill = |prefix: &str| {
+        lease(&metadata, "ns", "l", None);
+        change(&metadata, |txn| {
+            (0..1500).try_for_each(|n| txn.add_member(&ns, &id, &image(&format!("{prefix}-{n:05}"))))
+        })
+        .unwrap();
+    };
+    let rest = |after: Option<&Member>| match change(&metadata, |txn| txn.drop_members(&ns, &id, after)).unwrap() {
+        Deletion::Done => None,
+        Deletion::MembersAfter(last) => Some(last),
+    };
+    fill("z");
+    let Deletion::MembersAfter(slow) = change(&metadata, |txn| txn.delete_lease(&ns, &id)).unwrap() else { panic!() };
+    // Somebody who creates a lease of this id finishes the deletion.
+    let mut after = rest(None);
+    while let Some(last) = after {
+        after = rest(Some(&last));
+    }
+    fill("a");
+    let Deletion::MembersAfter(second) = change(&metadata, |txn| txn.delete_lease(&ns, &id)).unwrap() else { panic!() };
+    assert_eq!(rest(Some(&slow)), None);
+    assert_eq!(rest(Some(&second)), None);
+    assert_eq!(entries(&metadata), [0, 0, 0, 0]);
+}

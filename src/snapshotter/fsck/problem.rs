@@ -77,7 +77,9 @@ impl fmt::Display for ProblemKind {
             ProblemKind::OrphanDirectory(id) => write!(f, "no record names the directory l/{id}"),
             ProblemKind::LeftoverStaging(id) => write!(f, "nobody is making the directory staging/{id}"),
             ProblemKind::OrphanTrash(id) => write!(f, "no record names the directory trash/{id}"),
-            ProblemKind::UnknownName(name) => write!(f, "{name:?} is not a name that leasehold gave"),
+            ProblemKind::UnknownName(name) => {
+                write!(f, "{name:?} is not a name that leasehold gave; it stays until you move it away")
+            }
             ProblemKind::MissingDirectory(id) => write!(f, "the directory l/{id} or a part of it is missing"),
             ProblemKind::MissingLayer(key, id) => {
                 write!(f, "snapshot {:?} names layer {id}, which has no record", key.as_str())
