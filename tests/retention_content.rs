@@ -56,7 +56,7 @@ impl Store {
     }
 
     fn kept_bytes(&self) -> u64 {
-        self.site.cli(&["info", "--json"]).json()["retained_by_policy_bytes"].as_u64().unwrap()
+        self.site.cli(&["info", "--json"]).json()["pool"]["retained_by_policy_bytes"].as_u64().unwrap()
     }
 }
 
