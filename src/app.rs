@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, SharingPolicy};
 use crate::content::{self, Content, Files};
 use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
 use crate::grpc::{Listener, Servers};
@@ -296,8 +296,13 @@ fn eviction_limits(config: &Config) -> EvictionLimits {
 }
 
 fn content_settings(config: &Config) -> content::Settings {
+    let sharing = match config.content.sharing_policy {
+        SharingPolicy::Shared => content::Sharing::Shared,
+        SharingPolicy::Isolated => content::Sharing::Isolated,
+    };
     content::Settings {
         max_ingests: config.content.max_ingests,
+        sharing,
         retention: Retention::new(config.retention.after_remove),
     }
 }

@@ -110,6 +110,17 @@ pub struct Gc {
 pub struct Content {
     /// How many uploads there may be at a time, those that nobody goes on with included.
     pub max_ingests: usize,
+    /// What namespaces of the API socket have from each other.
+    pub sharing_policy: SharingPolicy,
+}
+
+/// What namespaces of the API socket have from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharingPolicy {
+    /// Every blob that is announced by its digest.
+    Shared,
+    /// Only what is uploaded again, and what is in namespaces that are labelled as shareable.
+    Isolated,
 }
 
 /// A share of the whole, to a millionth.
@@ -197,7 +208,7 @@ impl Default for Config {
                 startup_delay: Duration::from_millis(100),
             },
             retention: Retention { after_remove: Duration::ZERO, max_bytes: 0, min_free: 0 },
-            content: Content { max_ingests: 10_000 },
+            content: Content { max_ingests: 10_000, sharing_policy: SharingPolicy::Shared },
             limits: Limits { max_concurrent_requests: 32, min_free: 64 << 20 },
             log: Log { level: "info".into(), format: LogFormat::Text },
             metrics: Metrics { listen: None },
@@ -308,6 +319,11 @@ impl Config {
                     "content.max_ingests",
                     default.content.max_ingests,
                     value::number(1..=1_000_000),
+                ),
+                sharing_policy: from.read(
+                    "content.sharing_policy",
+                    default.content.sharing_policy,
+                    value::sharing_policy,
                 ),
             },
             limits: Limits {

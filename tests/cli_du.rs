@@ -79,6 +79,37 @@ fn privileged_usage_is_by_namespace_and_by_lease() {
 }
 
 #[test]
+fn blobs_are_counted_once_and_for_each_who_has_them() {
+    let site = Site::with_settings("[gc]\nstartup_delay = \"10m\"\n");
+    let daemon = site.start();
+    let (containerd, one, two) = (Client::new(&daemon), Client::api(&daemon, "one"), Client::api(&daemon, "two"));
+    assert!(site.cli(&["du"]).ok().ends_with("the pool: 0 B in 0 layers\n"));
+    for (client, data) in [(&containerd, "of all"), (&one, "of all"), (&two, "of all"), (&one, "own"), (&two, "other")]
+    {
+        client.store("one/1/ref", data.as_bytes()).unwrap();
+    }
+    // What containerd deletes and a lease names is whose it was not.
+    let kept = containerd.store("one/2/ref", b"retained").unwrap();
+    one.create_lease("lease", &[]).unwrap();
+    one.add_resource("lease", "content", &kept).unwrap();
+    containerd.delete_blob(&kept).unwrap();
+    let all = usage(&site, &[]);
+    let shown = |all: &Value| -> Vec<String> {
+        let row = |of: &Value| {
+            let (name, usage) = (format!("{} {}", of["of"], of["namespace"]), &of["usage"]);
+            format!("{name}: {} {} {} {}", usage["blobs"], usage["size"], usage["shared"], usage["unique"])
+        };
+        all["blobs"].as_array().unwrap().iter().map(|of| row(of).replace('"', "")).collect()
+    };
+    let expected = ["containerd : 1 6 6 0", "retained : 1 8 0 8", "namespace one: 2 9 6 3", "namespace two: 2 11 6 5"];
+    assert_eq!(shown(&all), expected);
+    assert_eq!((&all["blob_total"]["blobs"], &all["blob_total"]["size"]), (&4.into(), &22.into()));
+    assert_eq!(shown(&usage(&site, &["-n", "two"])), [expected[3]]);
+    let table = site.cli(&["du"]).ok();
+    assert!(table.contains("BLOBS OF") && table.ends_with("the pool: 0 B in 0 layers, 22 B in 4 blobs\n"), "{table}");
+}
+
+#[test]
 fn privileged_a_damaged_layer_does_not_hide_the_others() {
     if !is_root("a_damaged_layer_does_not_hide_the_others") {
         return;

@@ -1,4 +1,5 @@
-//! containerd's own suites pass, every case of them, for snapshotters and content stores on both sockets.
+//! containerd's own suites pass, every case of them: for snapshotters and content stores on both sockets, and for content
+//! that namespaces of the API socket share, or do not.
 
 mod common;
 
@@ -16,6 +17,8 @@ struct Suite {
 
 const SNAPSHOTTER: Suite = Suite { test: "TestSnapshotter", cases: 21 };
 const CONTENT: Suite = Suite { test: "TestContent", cases: 12 };
+const SHARED: Suite = Suite { test: "TestContentShared", cases: 2 };
+const ISOLATED: Suite = Suite { test: "TestContentIsolated", cases: 2 };
 
 #[test]
 fn privileged_containerds_own_suite_passes_on_the_plugin_socket() {
@@ -42,6 +45,14 @@ fn privileged_containerds_own_content_suite_passes_on_the_plugin_socket() {
 fn privileged_containerds_own_content_suite_passes_on_the_api_socket() {
     if ready("containerds_own_content_suite_passes_on_the_api_socket") {
         run_suite(&CONTENT, |command| _ = command.env("SNAPSUITE_API", "1"));
+    }
+}
+
+#[test]
+fn privileged_containerds_own_suites_of_shared_and_isolated_content_pass() {
+    if ready("containerds_own_suites_of_shared_and_isolated_content_pass") {
+        run_suite(&SHARED, |_| {});
+        run_suite(&ISOLATED, |_| {});
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::fs::File;
 use std::process::Command;
 
-use common::daemon::Site;
+use common::client::Client;
+use common::content::sha256;
+use common::daemon::{Daemon, Site};
 use common::tools::{built, installed, output, ready};
 
 /// One `ctr` on one API socket.
@@ -26,6 +29,17 @@ impl Ctr {
         words.collect::<Vec<_>>().join(" ")
     }
 
+    /// Uploads a blob from standard input, in the namespace `one`.
+    fn ingest(&self, data: &str, flags: &[&str]) -> Result<(), String> {
+        let path = self.site.dir().join("blob");
+        std::fs::write(&path, data).unwrap();
+        let mut command = Command::new(&self.program);
+        command.arg("--address").arg(self.site.api_socket()).args(["--namespace", "one", "content", "ingest"]);
+        let output = command.args(flags).arg("ref").stdin(File::open(path).unwrap()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(said) }
+    }
+
     fn fails(&self, args: &[&str]) -> String {
         self.run("one", args).unwrap_err()
     }
@@ -39,6 +53,7 @@ fn check(test: &str, program: impl FnOnce() -> std::path::PathBuf) {
     let daemon = site.start();
     let ctr = Ctr { site, program: program() };
     check_server(&ctr);
+    check_content(&ctr, &daemon);
     check_leases(&ctr);
     check_snapshots(&ctr);
     check_namespaces(&ctr);
@@ -52,6 +67,49 @@ fn check_server(ctr: &Ctr) {
     let own = plugins.lines().find(|line| line.contains("snapshotter")).unwrap_or_else(|| panic!("{plugins}"));
     assert_eq!(own.split_whitespace().skip(1).collect::<Vec<_>>(), ["leasehold", "linux/amd64", "ok"], "{plugins}");
     assert_eq!(ctr.words(&["plugins", "ls", "id==leases"]), "TYPE io.containerd.grpc.v1");
+}
+
+fn check_content(ctr: &Ctr, daemon: &Daemon) {
+    let content = |args: &[&str]| ctr.words(&[&["content"][..], args].concat());
+    let [layer, manifest, edited] = ["layer", "manifest", "manifest, edited"].map(|data| sha256(data.as_bytes()));
+    for (data, digest) in [("layer", &layer), ("manifest", &manifest)] {
+        let size = data.len().to_string();
+        ctr.ingest(data, &["--expected-digest", digest, "--expected-size", &size]).unwrap();
+        // Nothing holds it so far.
+        content(&["label", digest, "containerd.io/gc.root=x"]);
+    }
+    assert!(ctr.ingest("layer", &["--expected-digest", &sha256(b"another")]).unwrap_err().contains("digest"));
+    let mut all = [layer.as_str(), manifest.as_str()];
+    all.sort_unstable();
+    assert_eq!(content(&["ls", "-q"]), all.join(" "));
+    assert_eq!(ctr.run("two", &["content", "ls", "-q"]).unwrap(), "");
+    assert_eq!(content(&["ls", "-q", &format!("digest=={layer}")]), layer);
+    assert_eq!(ctr.run("one", &["content", "get", &layer]).unwrap(), "layer");
+    assert!(ctr.run("two", &["content", "get", &layer]).unwrap_err().contains("not found"));
+    content(&["label", &manifest, &format!("containerd.io/gc.ref.content.l.0={layer}")]);
+    content(&["label", &layer, "containerd.io/gc.root="]);
+    assert!(ctr.run("one", &["content", "ls"]).unwrap().contains("containerd.io/gc.ref.content.l.0="));
+    assert_eq!(content(&["edit", "--editor", "printf ', edited' >>", &manifest]), edited);
+    assert_eq!(ctr.run("one", &["content", "get", &edited]).unwrap(), "manifest, edited");
+
+    let client = Client::api(daemon, "one");
+    let mut upload = client.begin("an upload").unwrap();
+    upload.write(0, b"begun").unwrap();
+    let active = ctr.run("one", &["content", "active"]).unwrap();
+    assert!(active.contains("an upload") && active.contains("5B"), "{active}");
+    drop(upload);
+    // The other is what was not of its digest.
+    for name in ["an upload", "ref"] {
+        client.abort(name).unwrap();
+    }
+
+    // It removes the label, and collects.
+    content(&["prune", "references"]);
+    assert_eq!(content(&["ls", "-q"]), manifest);
+    assert_eq!(content(&["rm", &manifest]), manifest);
+    assert!(ctr.fails(&["content", "get", &manifest]).contains("not found"));
+    assert_eq!(content(&["ls", "-q"]), "");
+    assert_eq!(ctr.site.blob_files(), Vec::<String>::new());
 }
 
 fn check_leases(ctr: &Ctr) {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::grpc::proto::leasehold::admin::v1::{DiskUsageRequest, DiskUsageResponse, Share};
+use crate::grpc::proto::leasehold::admin::v1::{BlobShare, DiskUsageRequest, DiskUsageResponse, Share};
 
 use super::containerd::Socket;
 use super::daemon::Daemon;
@@ -60,8 +60,14 @@ fn tables(usage: &DiskUsageResponse, rows: Option<&[Row]>, now: SystemTime) -> S
     if !usage.leases.is_empty() {
         parts.push(leases(usage, now));
     }
+    if rows.is_none() && !usage.blobs.is_empty() {
+        parts.push(blobs(usage));
+    }
     let total = usage.total.unwrap_or_default();
     let mut sum = format!("the pool: {} in {}", text::size(total.size), layers(total.layers));
+    if let Some(BlobShare { blobs: blobs @ 1.., size, .. }) = usage.blob_total {
+        sum.push_str(&format!(", {} in {blobs} {}", text::size(size), if blobs == 1 { "blob" } else { "blobs" }));
+    }
     if usage.unknown > 0 {
         sum.push_str(&format!("; {} could not be measured and count as nothing", layers(usage.unknown)));
     }
@@ -98,6 +104,19 @@ fn leases(usage: &DiskUsageResponse, now: SystemTime) -> String {
     text::finish(table)
 }
 
+fn blobs(usage: &DiskUsageResponse) -> String {
+    let mut table = text::table();
+    table.set_header(["BLOBS OF", "NAMESPACE", "BLOBS", "SIZE", "SHARED", "UNIQUE"]);
+    for of in &usage.blobs {
+        let namespace = if of.namespace.is_empty() { "-" } else { &of.namespace };
+        let share = of.share.unwrap_or_default();
+        let sizes = [share.size, share.size.saturating_sub(share.unique), share.unique].map(text::size);
+        let facts = [of.owner.clone(), namespace.to_owned(), share.blobs.to_string()];
+        table.add_row(facts.into_iter().chain(sizes));
+    }
+    text::finish(table)
+}
+
 fn layers(count: u64) -> String {
     if count == 1 { "1 layer".into() } else { format!("{count} layers") }
 }
@@ -116,6 +135,12 @@ fn json_share(share: Option<Share>) -> Value {
     json!({ "layers": share.layers, "size": share.size, "shared": shared(&share), "unique": share.unique })
 }
 
+fn json_blobs(share: Option<BlobShare>) -> Value {
+    let share = share.unwrap_or_default();
+    let shared = share.size.saturating_sub(share.unique);
+    json!({ "blobs": share.blobs, "size": share.size, "shared": shared, "unique": share.unique })
+}
+
 /// Everything; images only where they were asked for.
 fn json(usage: &DiskUsageResponse, rows: Option<&[Row]>) -> Value {
     let time =
@@ -132,9 +157,14 @@ fn json(usage: &DiskUsageResponse, rows: Option<&[Row]>) -> Value {
             "expires_at": time(of.expires_at).map(|at| at.to_string()), "usage": json_share(of.share),
         })
     });
+    let blobs = usage
+        .blobs
+        .iter()
+        .map(|of| json!({ "of": of.owner, "namespace": of.namespace, "usage": json_blobs(of.share) }));
     let mut all = json!({
         "namespaces": namespaces.collect::<Vec<_>>(), "leases": leases.collect::<Vec<_>>(),
         "total": json_share(usage.total), "unknown": usage.unknown,
+        "blobs": blobs.collect::<Vec<_>>(), "blob_total": json_blobs(usage.blob_total),
     });
     if let (Some(fields), Some(rows)) = (all.as_object_mut(), rows) {
         fields.insert("images".into(), images::json(&images::join(rows, &usage.images)).into());

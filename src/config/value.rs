@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::Error;
 use crate::types::validate_identifier;
 
-use super::{LogFormat, Share};
+use super::{LogFormat, Share, SharingPolicy};
 
 /// Longest path of a socket: `sun_path` has 108 bytes, and the last is NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -167,6 +167,14 @@ pub(super) fn log_format(value: &Value<'_>) -> Result<LogFormat> {
         Some("text") => Ok(LogFormat::Text),
         Some("json") => Ok(LogFormat::Json),
         _ => Err(expected(r#""text" or "json""#, value)),
+    }
+}
+
+pub(super) fn sharing_policy(value: &Value<'_>) -> Result<SharingPolicy> {
+    match value.as_str() {
+        Some("shared") => Ok(SharingPolicy::Shared),
+        Some("isolated") => Ok(SharingPolicy::Isolated),
+        _ => Err(expected(r#""shared" or "isolated""#, value)),
     }
 }
 

@@ -175,11 +175,12 @@ fn verify(writer: &mut Writer, commit: &Commit) -> Result<Digest> {
         return Err(Error::Mismatch { resource: writer.resource(), problem });
     }
     if let Some(expected) = &commit.expected
+        && writer.shared.is_none()
         && expected.algorithm() != writer.hasher.algorithm()
     {
         writer.hash_again(expected.algorithm())?;
     }
-    let digest = writer.hasher.digest()?;
+    let digest = writer.digest()?;
     match &commit.expected {
         Some(expected) if *expected != digest => {
             let problem = format!("has digest {digest}, expected {expected}");

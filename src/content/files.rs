@@ -157,6 +157,20 @@ impl Files {
         }
     }
 
+    /// Gives the file of a blob the name of an ingest as well, and opens it to read; `None` when there is no such blob, or it
+    /// has as many names as there can be.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] and [`Error::Fs`].
+    pub(super) fn share(&self, digest: &Digest, id: FileId) -> Result<Option<File>> {
+        let (dir, name) = (self.blobs(digest.algorithm()), id.to_string());
+        match linkat(dir, digest.hex(), &self.ingests, &*name, AtFlags::empty()) {
+            Ok(()) => self.open_blob(digest),
+            Err(Errno::NOENT | Errno::MLINK) => Ok(None),
+            Err(err) => Err(failed(FsOp::Link, dir, digest.hex())(err)),
+        }
+    }
+
     /// Takes the name of an ingest from a file that has the name of a blob as well.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 //!
 //! All functions are synchronous. Those of a [`Session`] may wait for the disk, and say so.
 
+mod accounts;
 mod commit;
 mod crew;
 mod document;
@@ -29,6 +30,7 @@ mod recover;
 mod remove;
 mod repair;
 mod session;
+mod shared;
 mod sweep;
 mod turns;
 mod verify;
@@ -40,6 +42,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+pub use accounts::{BlobAccounts, BlobShare, Owner};
 pub use crew::{Crew, Event, Progress, Report, threads_to_bring, threads_to_read};
 pub use document::Document;
 pub use files::{Files, Listing};
@@ -72,6 +75,17 @@ pub struct Settings {
     pub max_ingests: usize,
     /// How long blobs are kept that containerd deletes, where they are.
     pub retention: Option<Retention>,
+    /// What namespaces have from each other.
+    pub sharing: Sharing,
+}
+
+/// What namespaces of the API socket have from each other. They share files in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Who announces a digest that anybody has need not upload it.
+    Shared,
+    /// Who wants a blob has to upload all of it, unless a namespace that has it is labelled as shareable.
+    Isolated,
 }
 
 /// What others do for the content store: the pool's other store, because they share trash and space, and the collector.

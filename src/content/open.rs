@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::metadata::Ingest;
-use crate::types::{Algorithm, Digest, IngestRef, Labels, LeaseId, Scope};
+use crate::types::{Algorithm, Digest, FileId, IngestRef, Labels, LeaseId, Scope};
 use crate::{Chain, Error, Resource, Result};
 
 use super::Content;
@@ -45,14 +45,14 @@ impl Content {
     /// Fails when there is such a blob, or was one that is retained: then it is one again. The lease of a request on the API
     /// socket names it then.
     pub(super) fn require_unknown(&self, scope: &Scope, digest: &Digest, lease: Option<&LeaseId>) -> Result<()> {
-        let found = self.info(scope, digest.clone()).and_then(|_| match scope {
-            Scope::Plugin => Ok(()),
-            Scope::Api(_) => {
+        let found = match scope {
+            Scope::Plugin => self.info(scope, digest.clone()).map(drop),
+            Scope::Api(_) => self.metadata.blob(scope, digest).and_then(|_| {
                 let mut txn = self.metadata.write(self.now())?;
                 txn.find_blob(scope, digest, lease)?;
                 txn.commit()
-            }
-        });
+            }),
+        };
         match found {
             Err(Error::NotFound(Resource::Blob(_))) => Ok(()),
             Ok(()) => Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned()))),
@@ -68,20 +68,29 @@ impl Content {
         let algorithm = algorithm_of(expected.as_ref());
         let _being_made = self.being_made.take(&id);
         // The file first: what has a record has a file.
-        let file = self.files.create_ingest(id)?;
+        let shared = match &expected {
+            Some(digest) => self.share(entered.name().scope(), digest, total, id)?,
+            None => None,
+        };
+        let is_shared = shared.is_some();
+        let (file, size) = match shared {
+            Some(shared) => shared,
+            None => (self.files.create_ingest(id)?, 0),
+        };
         crate::failpoint::hit("ingest: file made");
         let ingest = Ingest {
             id,
-            total,
-            expected,
+            total: if is_shared { size } else { total },
+            expected: expected.clone(),
             started_at: now,
             updated_at: now,
             labels: Labels::default(),
             // What a lease names is kept as long as that is.
             expires_at: lease.is_none().then(|| expiry(now)),
-            synced: 0,
+            synced: size,
             boot: self.boot.clone(),
             hash: None,
+            shared: is_shared,
         };
         let recorded = self.metadata.write(now).and_then(|mut txn| {
             txn.create_ingest(entered.name(), &ingest, lease.as_ref())?;
@@ -98,19 +107,20 @@ impl Content {
             entered,
             lease,
             id,
+            shared: expected.filter(|_| is_shared),
             file,
-            offset: 0,
+            offset: size,
             hasher: Hasher::new(algorithm),
-            hashed: 0,
-            write_back: WriteBack::default(),
-            synced: None,
-            checkpoint: 0,
+            hashed: size,
+            write_back: WriteBack::from(size),
+            synced: is_shared.then_some(size),
+            checkpoint: size,
             started_at: now,
             updated_at: now,
         })
     }
 
-    fn take_back(&self, id: crate::types::FileId, err: Error) -> Error {
+    pub(super) fn take_back(&self, id: FileId, err: Error) -> Error {
         if let Err(err) = self.files.unlink_ingest(id) {
             tracing::warn!(%id, error = %Chain(&err), "the file of an ingest that was not begun is left behind");
         }
@@ -135,12 +145,15 @@ impl Content {
         let algorithm = algorithm_of(expected.as_ref());
         let state = ingest.hash.as_ref().filter(|state| state.algorithm == algorithm && state.offset <= found.len());
         let resumed = state.and_then(|state| Some((Hasher::resume(state)?, state.offset)));
-        let (hasher, hashed) = resumed.unwrap_or_else(|| (Hasher::new(algorithm), 0));
+        // Nothing of what is shared need be read.
+        let unread = if ingest.shared { found.len() } else { 0 };
+        let (hasher, hashed) = resumed.unwrap_or_else(|| (Hasher::new(algorithm), unread));
         let written_at = found.modified().unwrap_or(ingest.updated_at);
         let mut writer = Writer {
             entered,
             lease,
             id: ingest.id,
+            shared: ingest.expected.clone().filter(|_| ingest.shared),
             file,
             offset: found.len(),
             hasher,
@@ -152,7 +165,9 @@ impl Content {
             started_at: ingest.started_at,
             updated_at: ingest.updated_at.max(written_at),
         };
-        if total > 0 && ingest.total > 0 && total != ingest.total {
+        // Who has a blob from others has named it, each time.
+        let unnamed = ingest.shared && expected != ingest.expected;
+        if unnamed || (total > 0 && ingest.total > 0 && total != ingest.total) {
             // What is there is of something else.
             self.begin_again(&mut writer, total, expected)?;
         }
@@ -189,6 +204,9 @@ impl Content {
 
     /// Takes away what was written to an ingest, and changes its record.
     pub(super) fn forget_data(&self, writer: &mut Writer, change: impl FnOnce(&mut Ingest)) -> Result<()> {
+        if writer.shared.is_some() {
+            return self.unshare(writer, false, change);
+        }
         let mut txn = self.metadata.write(self.now())?;
         let mut promised = false;
         // The record first: it must promise nothing about data that is no longer there.

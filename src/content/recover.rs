@@ -130,7 +130,7 @@ impl RecoveryReport {
         let (ingests, lost): (Vec<_>, Vec<_>) =
             recorded.ingests.into_iter().partition(|(_, ingest)| uploads.remove(&ingest.id));
         let boot = boot();
-        for (_, ingest) in ingests.iter().filter(|(_, ingest)| ingest.boot != boot) {
+        for (_, ingest) in ingests.iter().filter(|(_, ingest)| ingest.boot != boot && !ingest.shared) {
             self.shortened += usize::from(files.shorten_ingest(ingest.id, ingest.synced)?);
         }
         self.ingests = ingests.len();

@@ -77,7 +77,8 @@ impl Session {
     /// Whether a message may have to wait for the disk, or reads the whole file.
     pub fn may_wait(&self, message: &Message) -> bool {
         let written = self.writer.synced == Some(self.writer.offset) && message.data.is_empty();
-        let another = |digest: &Digest| digest.algorithm() != self.writer.hasher.algorithm();
+        let another =
+            |digest: &Digest| self.writer.shared.is_none() && digest.algorithm() != self.writer.hasher.algorithm();
         match message.action {
             Action::Stat => self.writer.hashed < self.writer.offset,
             Action::Write => !message.data.is_empty(),
@@ -162,6 +163,9 @@ impl Content {
             return Ok(());
         }
         self.neighbour.require_space()?;
+        if writer.shared.is_some() {
+            self.unshare(writer, true, |_| {})?;
+        }
         writer.append(&message.data, self.now())?;
         if writer.is_checkpoint_due() {
             self.checkpoint(writer)?;
@@ -196,7 +200,7 @@ impl Session {
             updated_at: writer.updated_at,
             offset: writer.offset,
             total: self.total,
-            digest: writer.hasher.digest()?,
+            digest: writer.digest()?,
         })
     }
 }

@@ -48,7 +48,8 @@ impl Pool {
         let report = recover(&metadata, &files).unwrap();
         let reclaimed: Arc<Mutex<Vec<LayerId>>> = Arc::default();
         let list = reclaimed.clone();
-        let (settings, trash) = (Settings { max_ingests: 10, retention: None }, Box::new(Trash(list)));
+        let (settings, trash) =
+            (Settings { max_ingests: 10, sharing: Sharing::Shared, retention: None }, Box::new(Trash(list)));
         let content = Content::start(metadata.clone(), Arc::new(files), settings, report, trash).unwrap();
         Opened { metadata, content, reclaimed }
     }
@@ -324,6 +325,7 @@ fn an_ingest_without_its_file_is_begun_again() {
         synced: 0,
         boot: "".into(),
         hash: None,
+        shared: false,
     };
     let mut txn = opened.metadata.write(now).unwrap();
     txn.create_ingest(&ingest("lost"), &lost, None).unwrap();

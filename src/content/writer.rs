@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::SystemTime;
 
 use crate::metadata::Ingest;
-use crate::types::{Algorithm, FileId, LeaseId};
+use crate::types::{Algorithm, Digest, FileId, LeaseId};
 use crate::{Chain, Error, FsOp, Resource, Result};
 
 use super::Content;
@@ -18,7 +18,7 @@ use super::writers::Entered;
 /// After so many bytes, what there is is made durable: no more has to be sent again after a power cut.
 const CHECKPOINT: u64 = 64 << 20;
 /// How much is read at a time.
-const BUFFER: usize = 1 << 20;
+pub(super) const BUFFER: usize = 1 << 20;
 
 /// An ingest with its file. Dropping it lets others write; [`Content::close`] stores how far it is as well.
 pub(super) struct Writer {
@@ -26,6 +26,8 @@ pub(super) struct Writer {
     /// The lease of the request, which names the ingest and is to name the blob.
     pub lease: Option<LeaseId>,
     pub id: FileId,
+    /// The blob whose file this is, which must not be written to.
+    pub shared: Option<Digest>,
     pub file: File,
     /// Bytes in the file.
     pub offset: u64,
@@ -44,6 +46,17 @@ impl Writer {
     /// Names the ingest in an error.
     pub fn resource(&self) -> Resource {
         Resource::Ingest(self.entered.name().as_str().to_owned())
+    }
+
+    /// Returns the digest of what is there, once the writer has [caught up](Self::catch_up).
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn digest(&self) -> Result<Digest> {
+        match &self.shared {
+            Some(digest) => Ok(digest.clone()),
+            None => self.hasher.digest(),
+        }
     }
 
     /// Reads what the hasher does not know yet. May take long.
@@ -148,7 +161,9 @@ impl Writer {
         ingest.expires_at = ingest.expires_at.map(|_| expiry(self.updated_at));
         ingest.synced = self.synced.unwrap_or(0);
         ingest.boot = boot.into();
-        ingest.hash = (self.hashed > 0).then(|| self.hasher.state(self.hashed));
+        // What is shared was not read.
+        let read = self.hashed > 0 && self.shared.is_none();
+        ingest.hash = read.then(|| self.hasher.state(self.hashed));
     }
 }
 

@@ -216,7 +216,13 @@ impl Collectible {
     fn unheld_ingest(&self, ingest: UnheldIngest) -> Result<Option<Garbage>> {
         let (kind, name) = (GarbageKind::Ingest, ingest.name.as_str().to_owned());
         let garbage = self.garbage(kind, ingest.namespace, name, &MemberKind::Ingests)?;
-        Ok(Some(match self.snapshotter().metadata().ingest(&ingest.name)?.expires_at {
+        let record = match self.snapshotter().metadata().ingest(&ingest.name) {
+            Ok(record) => record,
+            // Ended meanwhile.
+            Err(Error::NotFound(_)) => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        Ok(Some(match record.expires_at {
             Some(end) => {
                 let reason = format!("nobody has gone on with it up to {}", rfc3339_seconds(end));
                 Garbage { reason, ..garbage }

@@ -85,10 +85,12 @@ impl Admin for AdminService {
         let request = request.into_inner();
         let namespace = inventory::wanted(request.namespace)?;
         let images = disk_usage::images(request.images)?;
-        let accounts =
-            self.slow.blocking(&self.snapshotter, "DiskUsage", span, move |snapshotter| snapshotter.accounts(&images));
-        let accounts = accounts.await?;
-        Ok(Response::new(disk_usage::response(accounts, namespace.as_ref())))
+        let content = self.content.clone();
+        let accounts = self.slow.blocking(&self.snapshotter, "DiskUsage", span, move |snapshotter| {
+            Ok((snapshotter.accounts(&images)?, content.accounts()?))
+        });
+        let (layers, blobs) = accounts.await?;
+        Ok(Response::new(disk_usage::response(layers, blobs, namespace.as_ref())))
     }
 }
 

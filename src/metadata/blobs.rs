@@ -208,7 +208,9 @@ impl Transaction<'_> {
             None => return Err(Error::Lost("the file of a blob")),
         }
         if exists {
-            self.find_blob(&scope, &digest, lease)?;
+            if let Scope::Api(_) = scope {
+                self.find_blob(&scope, &digest, lease)?;
+            }
             return Ok(Stored::Exists);
         }
         self.lease_blob(&scope, &digest, lease)?;

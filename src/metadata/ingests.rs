@@ -88,6 +88,21 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Gives an ingest another file, which `change` names. The former one is in `trash` now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the ref is not that of `former` any more.
+    pub fn replace_ingest_file(
+        &mut self,
+        name: &IngestRef,
+        former: FileId,
+        change: impl FnOnce(&mut Ingest),
+    ) -> Result<()> {
+        self.update_ingest(name, former, change)?;
+        self.trash(former.in_trash());
+        self.store_counters()
+    }
+
     /// Gives an ingest up. Returns its file, which is in `trash` now.
     ///
     /// # Errors

@@ -151,7 +151,12 @@ impl Transaction<'_> {
         let Some(lease) = self.lease_record(namespace, id)?.filter(|lease| lease.deleted) else {
             return Ok(Deletion::Done);
         };
-        match self.drop_page(namespace, id, after)? {
+        let mut dropped = self.drop_page(namespace, id, after)?;
+        if dropped.is_none() && self.txn.has_prefix(Column::Members, &schema::leases::members_of(namespace, id))? {
+            // Another lease of this id was made and deleted since `after` was seen: what it named may come before that.
+            dropped = self.drop_page(namespace, id, None)?;
+        }
+        match dropped {
             Some(last) => Ok(Deletion::MembersAfter(last)),
             None => {
                 self.delete_records(namespace, id, &lease);

@@ -20,6 +20,8 @@ pub mod keys {
     pub const GC_EXPIRE: &str = "containerd.io/gc.expire";
     /// Present on a lease that keeps only what it names.
     pub const GC_FLAT: &str = "containerd.io/gc.flat";
+    /// What a namespace has others may have from it, if the value is `true`.
+    pub const SHAREABLE: &str = "containerd.io/namespace.shareable";
     /// Which policy of the daemon made a lease. Nobody else can give it to one.
     pub const POLICY: &str = "leasehold.io/policy";
     /// Path of a snapshot's upperdir, reported where the configuration asks for it.

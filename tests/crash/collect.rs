@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use leasehold::grpc::proto::containerd::services::content::v1::WriteContentRequest;
 use tonic::Status;
 
 use crate::common::client::{Client, UPPERDIR_SETTING, label_map, layer_names};
-use crate::common::content::{commit, sha256};
+use crate::common::content::{commit, sha256, stat};
 use crate::common::daemon::Site;
 use crate::common::wait_for;
 use crate::damage;
@@ -14,6 +15,8 @@ use crate::points::{CrashAt, Outcome};
 const LIMIT: Duration = Duration::from_secs(60);
 const SNAPSHOTS: &str = "snapshots/leasehold";
 const ROOT: (&str, &str) = ("containerd.io/gc.root", "x");
+/// The blobs that containerd has.
+const OF_CONTAINERD: [&str; 2] = ["shared", "to be written on"];
 /// What containerd has, and what a client of the API socket keeps.
 const KEPT: [&str; 2] = ["default/1/containerd's", "base root"];
 
@@ -44,7 +47,9 @@ pub fn template() -> Site {
     let mut last = commit(4, 4, "");
     last.labels = label_map(&[ROOT]);
     kept.send(last).unwrap();
-    containerd.store("default/1/ref", b"shared").unwrap();
+    for data in OF_CONTAINERD {
+        containerd.store("default/1/ref", data.as_bytes()).unwrap();
+    }
     for data in ["shared", "of the lease"] {
         leased.store("ref", data.as_bytes()).unwrap();
     }
@@ -56,10 +61,14 @@ pub fn template() -> Site {
     site
 }
 
-/// Takes the lease away and waits for the collection.
+/// Goes on with what containerd has, takes the lease away and waits for the collection.
 pub fn run(site: &Site, at: &CrashAt) -> Outcome {
     at.serve(site, |containerd| {
         let client = connect(site)?;
+        let expected = sha256(b"to be written on");
+        let (mut upload, reply) = client.open(WriteContentRequest { expected, ..stat("written on") })?;
+        upload.write(reply.offset as usize, b" by another")?;
+        drop(upload);
         client.delete_lease_with("lease", true)?;
         client.collect()?;
         containerd.cleanup()
@@ -72,13 +81,16 @@ pub fn check(site: &Site) {
     let daemon = site.start();
     let (containerd, client) = (Client::new(&daemon), Client::api(&daemon, "default"));
     drop(client.delete_lease("lease"));
+    drop(client.abort("written on"));
     client.collect().unwrap();
     assert_eq!([containerd.names(), client.names()], KEPT);
-    assert_eq!([containerd.blobs(), client.blobs()], ["shared", "kept"].map(|data| vec![sha256(data.as_bytes())]));
+    assert_eq!((containerd.blobs().len(), client.blobs()), (2, vec![sha256(b"kept")]));
     assert_eq!(client.read_blob(&sha256(b"kept")).unwrap(), b"kept");
-    assert_eq!(containerd.read_blob(&sha256(b"shared")).unwrap(), b"shared");
+    for data in OF_CONTAINERD {
+        assert_eq!(containerd.read_blob(&sha256(data.as_bytes())).unwrap(), data.as_bytes());
+    }
     assert_eq!((client.refs(), site.ingest_files().len()), (vec![], 0));
-    wait_for("the end of files without a record", LIMIT, || site.blob_files().len() == 2);
+    wait_for("the end of files without a record", LIMIT, || site.blob_files().len() == 3);
     containerd.cleanup().unwrap();
     let all = [containerd.list(&[]).unwrap(), client.list(&[]).unwrap()].concat();
     assert_eq!(site.layer_dirs(), layer_names(&all));

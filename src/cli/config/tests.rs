@@ -37,7 +37,8 @@ fn the_version_is_that_of_containerds_configuration() {
     assert_eq!(version(&[]), Some(StanzaVersion::V3));
     assert_eq!(version(&["--version", "1"]), Some(StanzaVersion::V1));
     assert_eq!(version(&["--version=2"]), Some(StanzaVersion::V2));
-    assert_eq!(version(&["--version", "4"]), None);
+    assert_eq!(version(&["--version", "4"]), Some(StanzaVersion::V3));
+    assert_eq!(version(&["--version", "5"]), None);
     assert_eq!(version(&["--version"]), None);
 }
 

@@ -4,7 +4,9 @@ use insta::assert_snapshot;
 
 use super::images::{self, Row};
 use super::{json, tables};
-use crate::grpc::proto::leasehold::admin::v1::{DiskUsageResponse, ImageUsage, LeaseUsage, NamespaceUsage, Share};
+use crate::grpc::proto::leasehold::admin::v1::{
+    BlobShare, BlobUsage, DiskUsageResponse, ImageUsage, LeaseUsage, NamespaceUsage, Share,
+};
 
 #[test]
 fn tables_of_usage() {
@@ -17,6 +19,11 @@ fn tables_of_usage() {
         snapshots: 3,
         missing,
         share,
+    };
+    let blobs = |owner: &str, namespace: &str, blobs, size, unique| BlobUsage {
+        owner: owner.into(),
+        namespace: namespace.into(),
+        share: Some(BlobShare { blobs, size, unique }),
     };
     let usage = DiskUsageResponse {
         namespaces: vec![
@@ -35,6 +42,12 @@ fn tables_of_usage() {
         total: share(16, (5 << 30) + 4096, 0),
         unknown: 1,
         images: Vec::new(),
+        blobs: vec![
+            blobs("containerd", "", 40, 1 << 30, 1 << 20),
+            blobs("retained", "", 2, 4 << 20, 4 << 20),
+            blobs("namespace", "default", 1, 100, 0),
+        ],
+        blob_total: Some(BlobShare { blobs: 42, size: (1 << 30) + (4 << 20), unique: 0 }),
     };
     assert_snapshot!(tables(&usage, None, now), @r#"
     NAMESPACE  SNAPSHOTS  RETAINED  LAYERS  SIZE     SHARED   UNIQUE
@@ -45,7 +58,12 @@ fn tables_of_usage() {
     default    keep   never    3          3       70.0 MiB  70.0 MiB  0 B
     default    ci-42  1day 3h  3 of 5     3       70.0 MiB  46.0 MiB  24.0 MiB
 
-    the pool: 5.0 GiB in 16 layers; 1 layer could not be measured and count as nothing
+    BLOBS OF    NAMESPACE  BLOBS  SIZE     SHARED       UNIQUE
+    containerd  -          40     1.0 GiB  1023.0 MiB   1.0 MiB
+    retained    -          2      4.0 MiB  0 B          4.0 MiB
+    namespace   default    1      100 B    100 B        0 B
+
+    the pool: 5.0 GiB in 16 layers, 1.0 GiB in 42 blobs; 1 layer could not be measured and count as nothing
     "#);
     assert_snapshot!(tables(&DiskUsageResponse::default(), None, now), @r#"
     NAMESPACE  SNAPSHOTS  RETAINED  LAYERS  SIZE  SHARED  UNIQUE
@@ -53,6 +71,7 @@ fn tables_of_usage() {
     the pool: 0 B in 0 layers
     "#);
     assert_eq!(json(&usage, None)["leases"][1]["usage"]["shared"], 46 << 20);
+    assert_eq!(json(&usage, None)["blobs"][0]["usage"]["shared"], (1 << 30) - (1 << 20));
     assert_eq!(json(&usage, None)["leases"][0]["expires_at"], serde_json::Value::Null);
 }
 

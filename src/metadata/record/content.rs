@@ -55,6 +55,8 @@ pub struct Ingest {
     pub boot: Box<str>,
     /// Where its digest can be computed on from.
     pub hash: Option<HashState>,
+    /// Its file is that of the blob which it will be, and must not be written to.
+    pub shared: bool,
 }
 
 /// A digest that is being computed, as it is stored.
@@ -129,6 +131,7 @@ impl Ingest {
                 state: hash.state.clone(),
                 format: hash.format,
             }),
+            shared: self.shared,
         }
         .encode_to_vec()
     }
@@ -150,6 +153,7 @@ impl Ingest {
                 let proto::HashState { algorithm, offset, state, format } = hash;
                 Some(HashState { algorithm: Algorithm::parse(&algorithm)?, offset, state, format })
             }),
+            shared: record.shared,
         })
     }
 }
@@ -182,6 +186,7 @@ mod tests {
                 synced: size,
                 boot: "a boot".into(),
                 hash: ends.map(|_| HashState { algorithm: Algorithm::Sha512, offset: size, state: vec![1], format: 2 }),
+                shared: size % 2 == 0,
             };
             prop_assert_eq!(Ingest::decode(&ingest.encode()).unwrap(), ingest);
         }

@@ -24,6 +24,7 @@ fn begin(metadata: &Metadata, scope: &Scope, name: &str) -> Result<(IngestRef, F
         synced: 0,
         boot: "".into(),
         hash: None,
+        shared: false,
     };
     let mut txn = metadata.write(at(1))?;
     txn.create_ingest(&name, &ingest, None)?;

@@ -94,6 +94,7 @@ mod tests {
                 synced: 3,
                 boot: "boot".into(),
                 hash: None,
+                shared: false,
             };
             let record = ingest.encode();
             let read = BorrowedIngest::read(&record).unwrap();
