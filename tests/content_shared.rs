@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
 
 use common::client::Client;
@@ -111,6 +111,24 @@ fn what_was_shared_once_stays_whoever_removes_it() {
         two.delete_blob(&digest).unwrap();
         assert_eq!(site.fsck(false), Vec::<String>::new());
     }
+}
+
+#[test]
+fn what_was_dropped_because_it_is_damaged_is_not_shared() {
+    let site = site("");
+    let daemon = site.start();
+    let [one, two] = clients(&daemon);
+    let digest = one.store("ref", b"foo").unwrap();
+    let mut upload = shared(&two, "ref", b"foo");
+    let file = site.blob_file(&digest);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&file, "bar").unwrap();
+    one.delete_blob(&digest).unwrap();
+    assert_eq!(code(upload.commit(3, &digest)), Some(Code::FailedPrecondition));
+    assert_eq!((two.blobs(), site.blob_files()), (vec![], vec![]));
+    two.abort("ref").unwrap();
+    two.store("ref", b"foo").unwrap();
+    assert_eq!(two.read_blob(&digest).unwrap(), b"foo");
 }
 
 #[test]

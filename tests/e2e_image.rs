@@ -2,6 +2,10 @@
 
 mod common;
 
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use common::containerd::{Client, Release, Session, Unpack};
@@ -86,4 +90,41 @@ fn privileged_an_image_is_leased_by_name_with_containerd_2() {
     if ready("an_image_is_leased_by_name_with_containerd_2") {
         an_image_is_leased_by_name(Release::V2, &[Client::Nerdctl, Client::CtrTransfer]);
     }
+}
+
+/// Passes on what comes, until the end.
+fn forward(mut from: UnixStream, mut to: UnixStream) {
+    drop(io::copy(&mut from, &mut to));
+    drop(to.shutdown(Shutdown::Both));
+}
+
+#[test]
+fn privileged_an_image_that_goes_while_it_is_being_leased_is_told() {
+    if !ready("an_image_that_goes_while_it_is_being_leased_is_told") {
+        return;
+    }
+    let node = Node::start(Release::V2, Unpack::Parallel);
+    let image = node.image(Kind::Plain);
+    let session = node.containerd.session("race");
+    session.pull(Client::Nerdctl, &image);
+    // The command has asked containerd when it connects to the daemon, which it reaches only once the image is gone.
+    let [socket, config] = ["slow.sock", "slow.toml"].map(|name| node.site.dir().join(name));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let settings = std::fs::read_to_string(node.site.config()).unwrap();
+    std::fs::write(&config, settings.replace("api.sock", "slow.sock")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+    command.arg("--config").arg(&config).args(["lease", "create", "keep", "--image", &image.reference]);
+    command.env("CONTAINERD_NAMESPACE", &session.namespace).env("CONTAINERD_ADDRESS", node.containerd.socket());
+    let output = std::thread::scope(|scope| {
+        let output = scope.spawn(move || command.output().unwrap());
+        let (client, _) = listener.accept().unwrap();
+        remove(&node, &session, &image);
+        let server = UnixStream::connect(node.site.api_socket()).unwrap();
+        let (answers, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        scope.spawn(move || forward(client, server));
+        scope.spawn(move || forward(answers, to));
+        output.join().unwrap()
+    });
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && err.contains("while it was being leased"), "{err}");
 }

@@ -38,12 +38,22 @@ fn a_node_is_switched(release: Release) {
     // Something that containerd has no record of.
     let stray = store.store(b"stray");
     let import = |args: &[&str]| node.site.cli(&[&["content", "import", "--json", store.name()], args].concat()).json();
+    let check = |code: i32| {
+        let said = node.cli("", &["content", "check", "--json"]);
+        assert!(said.code == code && said.err.is_empty(), "{said:?}");
+        serde_json::from_str::<serde_json::Value>(&said.out).unwrap()
+    };
+    let known = check(1);
+    // What it has no record of is not asked for.
+    assert_eq!(known["missing"].as_array().unwrap().len() as u64, known["blobs"].as_u64().unwrap());
     let planned = import(&["--dry-run"]);
     let found = import(&[]);
     let blobs = node.site.blob_files();
     assert!(blobs.len() > images.iter().map(|image| image.layers.len()).sum::<usize>(), "{}", blobs.len());
     assert_eq!((&found["linked"], &found["missing"]), (&json!(blobs.len()), &json!(0)));
     assert_eq!((&planned["linked"], &planned["bytes"]), (&found["linked"], &found["bytes"]));
+
+    assert_eq!((&check(0)["missing"], known["blobs"].as_u64()), (&json!([]), Some(blobs.len() as u64 - 1)));
 
     node.switch_content(Unpack::Sequential);
     // From here on nothing can be downloaded.
@@ -90,6 +100,8 @@ fn a_damaged_blob_is_downloaded_again(release: Release) {
     let archive = node.containerd.dir().join("saved.tar");
     let save = || session.try_ctr(&["images", "export", archive.to_str().unwrap(), &image.reference]);
     save().unwrap_err();
+    let said = node.cli("", &["content", "check", "--full"]);
+    assert!(said.code == 1 && said.out.contains(layer) && said.out.contains("\n1 of "), "{said:?}");
     // As the output says.
     session.ctr(&["content", "rm", layer]);
     session.ctr(&["content", "fetch", "--plain-http", &image.reference]);

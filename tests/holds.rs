@@ -259,3 +259,31 @@ fn privileged_what_would_keep_a_snapshot_after_its_removal_is_told_before() {
     pool.operator.delete_lease_with("below", true).unwrap();
     assert_eq!(why("chain-1"), ["ends: names chain-3, which is on it, and ends at 2099-01-02T03:04:05Z"]);
 }
+
+#[test]
+fn privileged_leases_that_end_together_let_go_soon() {
+    if !is_root("leases_that_end_together_let_go_soon") {
+        return;
+    }
+    const LEASES: usize = 800;
+    let pool = Pool::start("");
+    pool.pull("default", 1);
+    let end = SystemTime::now() + Duration::from_secs(10);
+    let label = humantime::format_rfc3339_millis(end).to_string();
+    std::thread::scope(|scope| {
+        for first in 0..16 {
+            let (operator, label) = (pool.operator.another(), &label);
+            scope.spawn(move || {
+                for lease in (first..LEASES).step_by(16).map(|number| format!("lease-{number}")) {
+                    operator.create_lease(&lease, &[("containerd.io/gc.expire", label)]).unwrap();
+                    operator.add_resource(&lease, SNAPSHOTS, "chain-3").unwrap();
+                }
+            });
+        }
+    });
+    pool.remove_all();
+    assert_eq!(pool.layers(), 3);
+    assert!(SystemTime::now() < end, "too slow to say anything");
+    pool.expect_gone(end.duration_since(SystemTime::now()).unwrap() + SOON);
+    assert_eq!(pool.operator.lease_ids(&[]), "");
+}

@@ -1,5 +1,6 @@
 //! `leasehold content`: blobs.
 
+mod check;
 mod import;
 mod ls;
 
@@ -17,6 +18,11 @@ pub(super) struct Args {
 enum Command {
     /// List blobs, and what is retained of those that containerd deleted.
     Ls(ls::Args),
+    /// Tell which blobs containerd knows and the pool does not have.
+    ///
+    /// Before a node is switched these are the ones to be imported; afterwards, those without which images cannot be
+    /// used. Exits with 1 when there are any.
+    Check(check::Args),
     /// Take over the blobs of containerd's own store, so that nothing has to be pulled again.
     ///
     /// To switch a node: import while containerd runs, have it use leasehold's content store (leasehold config
@@ -33,6 +39,7 @@ enum Command {
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Ls(args) => ls::run(config, args),
+        Command::Check(args) => check::run(config, args),
         Command::Import(args) => import::run(config, args),
     }
 }

@@ -27,7 +27,7 @@ fn help_says_what_there_is() {
     for command in ["ls", "create", "rm", "add", "drop", "show"] {
         assert_snapshot!(format!("lease-{command}"), help(&["lease", command]));
     }
-    for command in ["ls", "import"] {
+    for command in ["ls", "check", "import"] {
         assert_snapshot!(format!("content-{command}"), help(&["content", command]));
     }
     for command in ["ls", "tree"] {

@@ -57,7 +57,10 @@ impl Content {
         let turn = self.digests.take(&digest);
         let (id, name) = (writer.id, writer.entered.name().clone());
         // An upload that is given up at this moment has no file any more.
-        let linked = self.link(id, &digest, || writer.sync());
+        let linked = self.link(id, &digest, || {
+            writer.verify_shared()?;
+            writer.sync()
+        });
         let linked = linked.map_err(|err| writer.entered.require_wanted().err().unwrap_or(err))?;
         let request = CommitIngest {
             name,

@@ -1,5 +1,7 @@
 //! Retained blobs: made containerd's again, and given up when no lease holds them any more.
 
+use std::time::{Duration, Instant};
+
 use crate::metadata::{Blob, Evictable, EvictableName, GivenUp, TreesSeen};
 use crate::types::{Digest, FileId, Scope};
 use crate::{Error, Result, failpoint};
@@ -13,6 +15,8 @@ const PAGE: usize = 256;
 /// For how many blobs one sync is waited. Whoever wants one of them waits as well; they are taken in the order of their
 /// digests, so that two who give up do not wait for each other.
 const BLOBS_AT_ONCE: usize = 64;
+/// The longest rest after a transaction.
+const MAX_REST: Duration = Duration::from_millis(2);
 
 /// Retained blobs that were given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,10 +96,13 @@ impl Content {
                 if in_tree(digest) || self.metadata.blob_held_by(digest, self.now())?.is_some() {
                     continue;
                 }
+                let began = Instant::now();
                 match self.give_up_one(digest, trees)? {
                     GivenUp::Gone(one) => {
                         given_up.digests.push(digest.clone());
                         batch.push(one);
+                        // The lock is not fair.
+                        std::thread::park_timeout(began.elapsed().min(MAX_REST));
                     }
                     GivenUp::Kept => {}
                     GivenUp::TreesChanged => {

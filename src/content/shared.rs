@@ -105,3 +105,21 @@ impl Content {
         Ok(())
     }
 }
+
+impl Writer {
+    /// Reads what is shared, before it stands for a blob that is gone: whoever had that may have dropped it because it is
+    /// damaged. May take long, and is seldom needed.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] and [`Error::Fs`].
+    pub fn verify_shared(&mut self) -> Result<()> {
+        let Some(digest) = self.shared.clone() else { return Ok(()) };
+        self.hash_again(digest.algorithm())?;
+        let found = self.hasher.digest()?;
+        if found == digest {
+            return Ok(());
+        }
+        let problem = format!("what was shared has digest {found}, and not {digest}");
+        Err(Error::Mismatch { resource: self.resource(), problem })
+    }
+}

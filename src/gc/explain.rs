@@ -176,7 +176,7 @@ impl Collectible {
             Some(end) => format!("names it, and ends at {}{earlier}", rfc3339_seconds(end)),
             None => "names it, and never ends".to_owned(),
         };
-        Reason { kind: "lease".to_owned(), namespace: namespace.to_string(), name: id.to_string(), reason }
+        Reason { kind: "lease".to_owned(), namespace: namespace.to_string(), name: id.as_str().to_owned(), reason }
     }
 
     pub(super) fn reasons(&self, chain: &Chain) -> Vec<Reason> {

@@ -101,7 +101,7 @@ impl Collectible {
             };
             plan.leases += 1;
             if plan.leases <= LISTED {
-                let (kind, namespace, name) = (GarbageKind::Lease, Some(namespace), id.to_string());
+                let (kind, namespace, name) = (GarbageKind::Lease, Some(namespace), id.as_str().to_owned());
                 plan.garbage.push(Garbage { kind, namespace, name, reason: reason.to_owned() });
             }
         }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// The rest where no share of the time is set: that of containerd's scheduler.
 const REST_WITHOUT_SHARE: Duration = Duration::from_secs(1);
+/// The longest rest: what a lease held is to be gone soon after its end, also after a large collection.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// When collections run. The words are those of containerd's scheduler; what they do to writers is not: ours go on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +42,8 @@ impl Schedule {
         }
         let share = self.pause_threshold.min(0.5);
         // Half the time is as long as the collection, a tenth of it nine times as long.
-        Duration::try_from_secs_f64(took.as_secs_f64() * (1.0 / share - 1.0)).unwrap_or(REST_WITHOUT_SHARE)
+        let rest = Duration::try_from_secs_f64(took.as_secs_f64() * (1.0 / share - 1.0));
+        rest.map_or(LONGEST_REST, |rest| rest.min(LONGEST_REST))
     }
 }
 
@@ -56,5 +59,6 @@ mod tests {
             let millis = schedule.rest(took).as_secs_f64() * 1000.0;
             assert!((millis - f64::from(rest)).abs() < 0.01, "{pause_threshold}: {millis}");
         }
+        assert_eq!(Schedule::default().rest(Duration::from_secs(10)), LONGEST_REST);
     }
 }

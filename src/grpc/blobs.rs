@@ -15,7 +15,7 @@ use crate::{Error, Result};
 
 use super::proto::leasehold::admin::v1 as api;
 use super::proto::leasehold::admin::v1::blobs_server::Blobs;
-use super::request::span;
+use super::request::{refuse, span};
 
 /// How many messages wait for the client.
 const MESSAGES: usize = 16;
@@ -23,8 +23,9 @@ const MESSAGES: usize = 16;
 /// The service over one pool.
 pub(super) struct BlobsService {
     content: Arc<Content>,
-    /// One piece of long work at a time: more would only make each other wait for the disk.
-    turns: Arc<Semaphore>,
+    /// One check and one import at a time: more would only make each other wait for the disk.
+    checks: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
 }
 
 /// The messages of a stream.
@@ -39,18 +40,19 @@ struct Listener<M> {
 
 impl BlobsService {
     pub fn new(content: Arc<Content>) -> BlobsService {
-        BlobsService { content, turns: Arc::new(Semaphore::new(1)) }
+        BlobsService { content, checks: Arc::new(Semaphore::new(1)), imports: Arc::new(Semaphore::new(1)) }
     }
 
     /// Has `work` done in a thread of the background: it takes long, and the blocking pool is for requests. It ends
     /// when the client is gone.
     async fn start<M: Send + 'static>(
         &self,
+        turns: &Arc<Semaphore>,
         name: &'static str,
         span: Span,
         work: impl FnOnce(&Content, &Listener<M>) -> Result<M> + Send + 'static,
     ) -> Result<Response<Messages<M>>, Status> {
-        let turn = self.turns.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
+        let turn = turns.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
         let (messages, receiver) = mpsc::channel(MESSAGES);
         let listener = Listener { messages, span, _turn: turn };
         self.content.in_background(name, move |content| listener.serve(|listener| work(content, listener)))?;
@@ -61,14 +63,12 @@ impl BlobsService {
 impl<M> Listener<M> {
     fn serve(self, work: impl FnOnce(&Self) -> Result<M>) {
         let _entered = self.span.enter();
-        let last = work(&self).map_err(Status::from);
-        match &last {
-            Ok(_) => {}
-            Err(status) if self.messages.is_closed() => {
-                tracing::info!(error = status.message(), "ended, because its client is gone");
-            }
-            Err(status) => tracing::error!(error = status.message(), "request failed"),
+        let done = work(&self);
+        if self.messages.is_closed() {
+            tracing::info!(completed = done.is_ok(), "the client is gone");
+            return;
         }
+        let last = done.map_err(refuse);
         // Nobody is left to be told when that fails.
         drop(self.messages.blocking_send(last));
     }
@@ -111,7 +111,7 @@ impl Blobs for BlobsService {
         let span = span("Blobs/Verify", request.metadata(), "");
         let api::VerifyRequest { repair, jobs } = request.into_inner();
         let threads = content::threads_to_read(jobs);
-        self.start("verify", span, move |content, listener| {
+        self.start(&self.checks, "verify", span, move |content, listener| {
             let report: Report<'_, Damage> = &mut |event| match event {
                 Event::Progress(progress) => listener.mention(verified(progress, false)),
                 Event::Found(damage) => {
@@ -130,7 +130,7 @@ impl Blobs for BlobsService {
         let span = span("Blobs/Import", request.metadata(), &request.get_ref().directory);
         let api::ImportRequest { directory, dry_run, jobs } = request.into_inner();
         let threads = content::threads_to_bring(jobs);
-        self.start("import", span, move |content, listener| {
+        self.start(&self.imports, "import", span, move |content, listener| {
             let report: Report<'_, Skipped> = &mut |event| match event {
                 Event::Progress(progress) => {
                     listener.mention(api::ImportResponse { progress: Some(progress.into()), ..Default::default() })

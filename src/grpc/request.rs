@@ -104,7 +104,7 @@ pub(super) async fn from_memory<S: Send + Sync + 'static, T: Send + 'static>(
 }
 
 /// Logs an error and encodes it.
-fn refuse(err: Error) -> Status {
+pub(super) fn refuse(err: Error) -> Status {
     // Clients try again until the other one is done.
     let waits = matches!(err, Error::Locked(_));
     let status = Status::from(err);

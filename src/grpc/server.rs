@@ -280,6 +280,7 @@ fn admit(allowed: Allowed) -> impl FnMut(&std::io::Result<tokio::net::UnixStream
 async fn report_serving(health: &HealthReporter) {
     health.set_serving::<SnapshotsServer<SnapshotsService>>().await;
     health.set_serving::<AdminServer<AdminService>>().await;
+    health.set_serving::<BlobsServer<BlobsService>>().await;
     health.set_serving::<ContentServer<ContentService>>().await;
     health.set_serving::<CollectionsServer<CollectionsService>>().await;
     health.set_serving::<IntrospectionServer<IntrospectionService>>().await;

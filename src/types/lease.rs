@@ -1,6 +1,6 @@
 //! What leases are made of: their ids, and the resources that they name.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::{Digest, SnapshotKey};
 use crate::{Error, Result};
@@ -31,9 +31,13 @@ impl LeaseId {
     }
 }
 
+/// For people and logs: an id may hold any character, and must not forge a line of its own.
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.chars().try_for_each(|char| match char.is_control() {
+            true => write!(f, "{}", char.escape_default()),
+            false => f.write_char(char),
+        })
     }
 }
 
@@ -167,6 +171,11 @@ mod tests {
             assert!(matches!(LeaseId::parse(id), Err(Error::Invalid { .. })), "{id:?}");
             assert!(matches!(Member::parse("ingests", id), Err(Error::Invalid { .. })), "{id:?}");
         }
+    }
+
+    #[test]
+    fn an_id_forges_no_line_of_a_log() {
+        assert_eq!(LeaseId::parse("é b\n\u{1b}[1m").unwrap().to_string(), "é b\\n\\u{1b}[1m");
     }
 
     #[test]

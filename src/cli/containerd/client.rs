@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::grpc;
-use crate::grpc::proto::containerd::services::content::v1::{InfoRequest, ReadContentRequest};
+use crate::grpc::proto::containerd::services::content::v1::{InfoRequest, ListContentRequest, ReadContentRequest};
 use crate::grpc::proto::containerd::services::images::v1::{GetImageRequest, Image, ListImagesRequest};
 use crate::grpc::proto::containerd::services::namespaces::v1::ListNamespacesRequest;
 use crate::grpc::proto::containerd::services::namespaces::v1::namespaces_client::NamespacesClient;
@@ -64,6 +64,23 @@ impl Containerd {
         let mut client = grpc::images_client(self.channel.clone(), namespace)?;
         let answer = self.call(async { client.list(ListImagesRequest { filters }).await })?;
         Ok(answer.map(|answer| answer.images).unwrap_or_default())
+    }
+
+    /// Lists the digests of all blobs that a namespace has, with their sizes. What is asked is containerd's metadata: whether
+    /// they can be read is another question.
+    pub fn blobs(&self, namespace: &Namespace) -> anyhow::Result<Vec<(String, u64)>> {
+        let mut client = grpc::content_client(self.channel.clone(), namespace)?;
+        let listed = self.call(async {
+            let mut stream = client.list(ListContentRequest::default()).await?.into_inner();
+            let mut all = Vec::new();
+            while let Some(page) = stream.message().await? {
+                all.extend(
+                    page.info.into_iter().map(|info| (info.digest, u64::try_from(info.size).unwrap_or_default())),
+                );
+            }
+            Ok(Response::new(all))
+        })?;
+        Ok(listed.unwrap_or_default())
     }
 
     /// Whether there is a blob of this digest.

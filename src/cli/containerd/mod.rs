@@ -1,4 +1,4 @@
-//! containerd's images, as the command line asks for them. Only here does anything of leasehold call containerd's API.
+//! containerd's images and blobs, as the command line asks for them. Only here does anything of leasehold call containerd's API.
 
 mod client;
 mod document;

@@ -58,10 +58,10 @@ fn tables_of_usage() {
     default    keep   never    3          3       70.0 MiB  70.0 MiB  0 B
     default    ci-42  1day 3h  3 of 5     3       70.0 MiB  46.0 MiB  24.0 MiB
 
-    BLOBS OF    NAMESPACE  BLOBS  SIZE     SHARED       UNIQUE
-    containerd  -          40     1.0 GiB  1023.0 MiB   1.0 MiB
-    retained    -          2      4.0 MiB  0 B          4.0 MiB
-    namespace   default    1      100 B    100 B        0 B
+    BLOBS OF    NAMESPACE  BLOBS  SIZE     SHARED      UNIQUE
+    containerd  -          40     1.0 GiB  1023.0 MiB  1.0 MiB
+    retained    -          2      4.0 MiB  0 B         4.0 MiB
+    namespace   default    1      100 B    100 B       0 B
 
     the pool: 5.0 GiB in 16 layers, 1.0 GiB in 42 blobs; 1 layer could not be measured and count as nothing
     "#);

@@ -32,8 +32,9 @@ pub(super) fn run(
     let members = args.resources.members(place.snapshotter)?;
     let mut leases = connect()?;
     let named = named(&mut leases, &args.lease, &args.resources, place)?;
-    add_all(&mut leases, &args.lease, &[members, named.members].concat())?;
+    add_all(&mut leases, &args.lease, &[members, named.members.clone()].concat())?;
     image::print(&named.notes);
+    args.resources.images.require_there(place, &named)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -47,7 +47,7 @@ pub(super) fn run(
     let mut leases = connect()?;
     let request = CreateRequest { id: args.lease.clone().unwrap_or_default(), labels };
     let lease = leases.call(async |client| client.create(request).await)?.lease.context("the answer has no lease")?;
-    if let Err(err) = add_all(&mut leases, &lease.id, &[members, named.members].concat()) {
+    if let Err(err) = add_all(&mut leases, &lease.id, &[members, named.members.clone()].concat()) {
         // All or nothing: a lease that holds half of what it should is worse than none. If this fails as well, the
         // first error is the one that helps.
         let request = DeleteRequest { id: lease.id, sync: false };
@@ -60,6 +60,7 @@ pub(super) fn run(
         println!("{}", lease.id)
     }
     image::print(&named.notes);
+    args.resources.images.require_there(place, &named)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Images {
 pub(super) struct Named {
     pub members: Vec<Member>,
     pub notes: Vec<String>,
+    /// The images whose layers containerd had, and the topmost of these.
+    there: Vec<(String, String)>,
 }
 
 impl Images {
@@ -52,6 +54,23 @@ impl Images {
             named.image(&containerd, place, &image, flat)?;
         }
         Ok(named)
+    }
+
+    /// Looks again, after a lease names it all: what containerd removed just before that is not held. Fails where
+    /// something is not there any more.
+    pub fn require_there(&self, place: &Place<'_>, named: &Named) -> anyhow::Result<()> {
+        if named.there.is_empty() {
+            return Ok(());
+        }
+        let containerd = self.socket.connect()?;
+        for (image, chain_id) in &named.there {
+            anyhow::ensure!(
+                containerd.has_snapshot(&place.namespace, place.snapshotter, chain_id)?,
+                "{image} was removed from containerd while it was being leased: the lease names it, but may hold nothing of \
+                 it; `leasehold why {chain_id}` tells"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -95,6 +114,7 @@ impl Named {
         for chain_id in manifest.chain_ids.iter().rev() {
             if containerd.has_snapshot(&place.namespace, place.snapshotter, chain_id)? {
                 self.member(Member::new(snapshots(), chain_id)?);
+                self.there.push((image.to_owned(), chain_id.clone()));
                 break;
             }
             there -= 1;
