@@ -48,6 +48,8 @@ struct Alone;
 impl Neighbour for Alone {
     fn reclaim(&self, _: LayerId) {}
 
+    fn retained(&self) {}
+
     fn look_for_expired(&self) {}
 
     fn expect_space(&self) -> leasehold::Result<()> {
@@ -87,7 +89,7 @@ fn pool(resources: usize) -> Pool {
     let (metadata, files) = (Arc::new(metadata), Arc::new(Files::open(&layout).unwrap()));
     let blobs = content::recover(&metadata, &files).unwrap();
     let (snapshotter, _) = Snapshotter::start(metadata.clone(), layout, dirs, settings).unwrap();
-    let settings = content::Settings { max_ingests: 0, sharing: content::Sharing::Shared };
+    let settings = content::Settings { max_ingests: 0, sharing: content::Sharing::Shared, retention: None };
     let content = Content::start(metadata, files, settings, blobs, Box::new(Alone)).unwrap();
     let snapshotter = Arc::new(snapshotter);
     (0..resources / PER_IMAGE).for_each(|number| image(snapshotter.metadata(), number));

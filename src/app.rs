@@ -237,6 +237,10 @@ impl content::Neighbour for Neighbour {
         self.snapshotter.reclaim_file(number);
     }
 
+    fn retained(&self) {
+        self.snapshotter.pressure().retained();
+    }
+
     fn expect_space(&self) -> Result<()> {
         self.snapshotter.expect_free_space()
     }
@@ -296,7 +300,11 @@ fn content_settings(config: &Config) -> content::Settings {
         SharingPolicy::Shared => content::Sharing::Shared,
         SharingPolicy::Isolated => content::Sharing::Isolated,
     };
-    content::Settings { max_ingests: config.content.max_ingests, sharing }
+    content::Settings {
+        max_ingests: config.content.max_ingests,
+        sharing,
+        retention: Retention::new(config.retention.after_remove),
+    }
 }
 
 fn schedule(config: &Config) -> Schedule {

@@ -90,7 +90,7 @@ fn a_leased_blob_stays_until_its_lease_is_deleted() {
     let (digest, data) = store.blob();
     // Of whatever namespace: digests mean the same in all.
     let elsewhere = Client::api(&store.daemon, "elsewhere");
-    elsewhere.create_lease("keep", &[("containerd.io/gc.flat", "")]).unwrap();
+    elsewhere.create_lease("keep", &[("containerd.io/gc.flat", "x")]).unwrap();
     elsewhere.add_resource("keep", "content", &digest).unwrap();
     store.containerd.delete_blob(&digest).unwrap();
     store.expect_retained(&digest);

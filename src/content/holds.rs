@@ -2,19 +2,37 @@
 
 use std::time::{Duration, Instant};
 
-use crate::metadata::Blob;
+use crate::metadata::{Blob, Evictable, EvictableName, GivenUp, TreesSeen};
 use crate::types::{Digest, FileId, Scope};
 use crate::{Error, Result, failpoint};
 
 use super::Content;
 use super::janitor::Chore;
+use super::turns::Turn;
 
 /// How many retained blobs are looked at between two looks at whether to stop.
 const PAGE: usize = 256;
-/// How many share a sync. So long nobody else has their digests.
-const AT_ONCE: usize = 128;
+/// For how many blobs one sync is waited. Whoever wants one of them waits as well; they are taken in the order of their
+/// digests, so that two who give up do not wait for each other.
+const BLOBS_AT_ONCE: usize = 64;
 /// The longest rest after a transaction.
 const MAX_REST: Duration = Duration::from_millis(2);
+
+/// Retained blobs that were given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenUpBlobs {
+    /// Those.
+    pub digests: Vec<Digest>,
+    /// Whether leases hold trees by now that were not looked at: then it ended early.
+    pub trees_changed: bool,
+}
+
+/// A retained blob that was given up, and whose file has not followed.
+struct GivenUpBlob {
+    turn: Turn<Digest>,
+    digest: Digest,
+    unnamed: Option<FileId>,
+}
 
 impl Content {
     /// Makes a retained blob containerd's again, if it is containerd that asks. Waits for the disk then: containerd
@@ -45,65 +63,131 @@ impl Content {
         Ok(*scope == Scope::Plugin && self.metadata.cached_is_retained_blob(digest)?.unwrap_or(true))
     }
 
-    /// Gives up all retained blobs that no unexpired lease holds, one short transaction each, and returns their digests.
-    /// `go_on` is asked now and then whether to.
+    /// Gives up all retained blobs that no unexpired lease names and no tree holds, as of when these were looked at, one
+    /// short transaction each. `go_on` is asked now and then whether to.
     ///
     /// # Errors
     /// Those of the store; what was given up before stays so.
-    pub fn give_up_unheld(&self, mut go_on: impl FnMut() -> bool) -> Result<Vec<Digest>> {
-        let mut given_up = Vec::new();
+    pub fn give_up_unheld(
+        &self,
+        trees: TreesSeen,
+        in_tree: impl Fn(&Digest) -> bool,
+        go_on: impl Fn() -> bool,
+    ) -> Result<GivenUpBlobs> {
+        let (mut given_up, mut batch) = (GivenUpBlobs::default(), Vec::new());
+        let result = self.give_up_pages(trees, in_tree, go_on, &mut given_up, &mut batch);
+        let followed = self.follow_all(&mut batch);
+        result.and(followed).map(|()| given_up)
+    }
+
+    fn give_up_pages(
+        &self,
+        trees: TreesSeen,
+        in_tree: impl Fn(&Digest) -> bool,
+        go_on: impl Fn() -> bool,
+        given_up: &mut GivenUpBlobs,
+        batch: &mut Vec<GivenUpBlob>,
+    ) -> Result<()> {
         let mut after = None;
         while go_on() {
             let page = self.metadata.retained_blobs(after.as_ref(), PAGE)?;
-            let mut unheld = Vec::new();
             for digest in &page {
                 // Without the write lock first: nearly all are held.
-                if self.metadata.blob_held_by(digest, self.now())?.is_none() {
-                    unheld.push(digest);
+                if in_tree(digest) || self.metadata.blob_held_by(digest, self.now())?.is_some() {
+                    continue;
                 }
-            }
-            for some in unheld.chunks(AT_ONCE) {
-                given_up.extend(self.give_up_blobs(some)?);
+                let began = Instant::now();
+                match self.give_up_one(digest, trees)? {
+                    GivenUp::Gone(one) => {
+                        given_up.digests.push(digest.clone());
+                        batch.push(one);
+                        // The lock is not fair.
+                        std::thread::park_timeout(began.elapsed().min(MAX_REST));
+                    }
+                    GivenUp::Kept => {}
+                    GivenUp::TreesChanged => {
+                        given_up.trees_changed = true;
+                        return Ok(());
+                    }
+                }
+                if batch.len() >= BLOBS_AT_ONCE {
+                    self.follow_all(batch)?;
+                }
             }
             after = page.into_iter().next_back();
             if after.is_none() {
                 break;
             }
         }
-        Ok(given_up)
+        Ok(())
     }
 
-    /// Gives up retained blobs, and waits once until that is durable. Returns those that no lease holds by now, and that
-    /// were not adopted.
-    fn give_up_blobs(&self, some: &[&Digest]) -> Result<Vec<Digest>> {
-        // As in a sweep: in the order of digests, and nobody else has more than one.
-        let turns: Vec<_> = some.iter().map(|digest| self.digests.take(digest)).collect();
-        let mut unnamed = Vec::new();
-        if let Err(err) = self.give_up_records(some, &mut unnamed) {
-            some.iter().for_each(|digest| self.janitor.add(Chore::Settle((*digest).clone())));
+    /// Makes removals durable, and takes the files out of sight and has them deleted.
+    fn follow_all(&self, batch: &mut Vec<GivenUpBlob>) -> Result<()> {
+        let synced = if batch.is_empty() { Ok(()) } else { self.metadata.sync() };
+        for GivenUpBlob { turn, digest, unnamed } in batch.drain(..) {
+            match &synced {
+                Ok(()) => self.follow(&digest, unnamed),
+                Err(_) => self.janitor.add(Chore::Settle(digest)),
+            }
+            drop(turn);
+        }
+        synced
+    }
+
+    /// Gives up the retained blobs of what was chosen, in that order and each in a transaction of its own, where still
+    /// nothing but policy leases names them, and there are no more trees than were looked at. Returns how many. `go_on` is
+    /// asked each time whether to.
+    ///
+    /// # Errors
+    /// Those of the store; what was given up before stays so.
+    pub fn evict(
+        &self,
+        chosen: &[Evictable],
+        trees: TreesSeen,
+        reason: &str,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<u64> {
+        let mut evicted = 0;
+        for one in chosen {
+            let EvictableName::Blob(digest) = &one.name else { continue };
+            if !go_on() {
+                break;
+            }
+            let turn = self.digests.take(digest);
+            let mut txn = self.metadata.write(self.now())?;
+            let Some(unnamed) = txn.evict_blob(digest, one.removed_at, trees)? else { continue };
+            failpoint::hit("evict blob: before the record");
+            if let Err(err) = txn.commit() {
+                self.janitor.add(Chore::Settle(digest.clone()));
+                return Err(err);
+            }
+            failpoint::hit("evict blob: record written");
+            let age = self.now().duration_since(one.removed_at).unwrap_or_default();
+            tracing::info!(%digest, reason, ?age, "a retained blob is evicted");
+            self.follow(digest, unnamed);
+            drop(turn);
+            evicted += 1;
+        }
+        Ok(evicted)
+    }
+
+    fn give_up_one(&self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<GivenUpBlob>> {
+        let turn = self.digests.take(digest);
+        let mut txn = self.metadata.write(self.now())?;
+        let unnamed = match txn.give_up_blob(digest, trees)? {
+            GivenUp::Gone(unnamed) => unnamed,
+            GivenUp::Kept => return Ok(GivenUp::Kept),
+            GivenUp::TreesChanged => return Ok(GivenUp::TreesChanged),
+        };
+        failpoint::hit("give up blob: before the record");
+        // The sync comes before the file is touched, once for many.
+        if let Err(err) = txn.commit_unsynced() {
+            self.janitor.add(Chore::Settle(digest.clone()));
             return Err(err);
         }
-        for (digest, file) in &unnamed {
-            tracing::info!(%digest, "a retained blob is given up: no lease holds it");
-            self.follow(digest, *file);
-        }
-        drop(turns);
-        Ok(unnamed.into_iter().map(|(digest, _)| digest.clone()).collect())
-    }
-
-    fn give_up_records<'d>(&self, some: &[&'d Digest], unnamed: &mut Vec<(&'d Digest, Option<FileId>)>) -> Result<()> {
-        for digest in some {
-            let began = Instant::now();
-            let mut txn = self.metadata.write(self.now())?;
-            let Some(file) = txn.give_up_blob(digest)? else { continue };
-            failpoint::hit("give up blob: before the record");
-            // The sync comes before the files are touched, once for many.
-            txn.commit_unsynced()?;
-            failpoint::hit("give up blob: record written");
-            unnamed.push((*digest, file));
-            // The lock is not fair.
-            std::thread::park_timeout(began.elapsed().min(MAX_REST));
-        }
-        if unnamed.is_empty() { Ok(()) } else { self.metadata.sync() }
+        failpoint::hit("give up blob: record written");
+        tracing::info!(%digest, "a retained blob is given up: no lease holds it");
+        Ok(GivenUp::Gone(GivenUpBlob { turn, digest: digest.clone(), unnamed }))
     }
 }

@@ -13,6 +13,7 @@
 mod accounts;
 mod commit;
 mod crew;
+mod document;
 mod expire;
 mod files;
 mod fsck;
@@ -43,8 +44,10 @@ use std::time::SystemTime;
 
 pub use accounts::{BlobAccounts, BlobShare, Owner};
 pub use crew::{Crew, Event, Progress, Report, threads_to_bring, threads_to_read};
+pub use document::Document;
 pub use files::{Files, Listing};
 pub use fsck::{FsckReport, Problem, ProblemKind};
+pub use holds::GivenUpBlobs;
 pub use import::{Import, Imported, Reason, Skipped};
 pub use info::Info;
 pub use inventory::{Entry, Inventory, Upload, Uploads};
@@ -56,10 +59,11 @@ pub use session::{Action, Message, Reply, Session, Step};
 pub use verify::{Damage, DamageKind, verify_offline};
 
 use crate::Result;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Retention};
 use crate::types::{Digest, FileId, LayerId};
 
 use crew::Crews;
+use document::Documents;
 use janitor::Janitor;
 use turns::Turns;
 use writers::Writers;
@@ -69,6 +73,8 @@ use writers::Writers;
 pub struct Settings {
     /// How many ingests there may be at a time.
     pub max_ingests: usize,
+    /// How long blobs are kept that containerd deletes, where they are.
+    pub retention: Option<Retention>,
     /// What namespaces have from each other.
     pub sharing: Sharing,
 }
@@ -86,6 +92,9 @@ pub enum Sharing {
 pub trait Neighbour: Send + Sync {
     /// Has a file deleted that is in trash, some time soon.
     fn reclaim(&self, number: LayerId);
+
+    /// Hears that a blob was retained that can be evicted when space runs short.
+    fn retained(&self);
 
     /// Fails where too little is free for something new, and nothing can be evicted for it. Never waits.
     ///
@@ -120,6 +129,7 @@ pub struct Content {
     boot: Box<str>,
     janitor: Janitor,
     crews: Crews,
+    documents: Documents,
 }
 
 impl Content {
@@ -146,6 +156,7 @@ impl Content {
             boot: recover::boot(),
             janitor: Janitor::new(report.orphans),
             crews: Crews::default(),
+            documents: Documents::default(),
         });
         content.start_janitor()?;
         Ok(content)

@@ -25,7 +25,7 @@ impl Content {
         let turn = self.digests.take(digest);
         let mut txn = self.metadata.write(self.now())?;
         let deleted = match scope {
-            Scope::Plugin => txn.delete_blob(digest)?,
+            Scope::Plugin => txn.delete_blob(digest, self.settings.retention.as_ref())?,
             Scope::Api(_) => DeletedBlob::Gone(txn.remove_blob(scope, digest)?),
         };
         txn.unlease_blob(scope, digest, lease)?;
@@ -38,6 +38,12 @@ impl Content {
         match deleted {
             DeletedBlob::Gone(unnamed) => self.follow(digest, unnamed),
             DeletedBlob::Retained(_, lease) => tracing::info!(held_by = %lease, "a deleted blob is retained"),
+            // The rule where that is configured; what becomes of it later is said.
+            DeletedBlob::ByPolicy(lease) => {
+                tracing::debug!(held_by = %lease, "a deleted blob is retained");
+                self.neighbour.retained();
+            }
+            DeletedBlob::Undecided => self.metadata.undecided(),
         }
         drop(turn);
         Ok(())

@@ -48,7 +48,8 @@ impl Pool {
         let report = recover(&metadata, &files).unwrap();
         let reclaimed: Arc<Mutex<Vec<LayerId>>> = Arc::default();
         let list = reclaimed.clone();
-        let (settings, trash) = (Settings { max_ingests: 10, sharing: Sharing::Shared }, Box::new(Trash(list)));
+        let (settings, trash) =
+            (Settings { max_ingests: 10, sharing: Sharing::Shared, retention: None }, Box::new(Trash(list)));
         let content = Content::start(metadata.clone(), Arc::new(files), settings, report, trash).unwrap();
         Opened { metadata, content, reclaimed }
     }
@@ -104,6 +105,8 @@ impl Opened {
 struct Trash(Arc<Mutex<Vec<LayerId>>>);
 
 impl Neighbour for Trash {
+    fn retained(&self) {}
+
     fn reclaim(&self, number: LayerId) {
         self.0.lock().unwrap().push(number);
     }

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::explain::{Explained, Reason};
 use super::pool::Collectible;
+use super::why::Chain;
 use crate::types::{Digest, Member, MemberKind, Namespace, Scope};
 use crate::{Error, Result};
 
@@ -32,8 +33,13 @@ impl Collectible {
             return Ok(vec![Explained { after_removal, ..containerds(&digest) }]);
         }
         if metadata.retained_blob(&digest)?.is_some() {
-            let holds = metadata.blob_held_by(&digest, now)?.map(|(namespace, lease)| self.lease(&namespace, &lease));
-            let holds = holds.into_iter().collect();
+            let holds = match metadata.blob_held_by(&digest, now)? {
+                Some((namespace, lease)) => vec![self.lease(&namespace, &lease)],
+                None => {
+                    let chain = self.tree_of_blob(&digest, now)?;
+                    chain.map(|chain| self.reasons(&chain)).unwrap_or_default()
+                }
+            };
             return Ok(vec![Explained::new("retained-blob", String::new(), digest.to_string(), holds)]);
         }
         self.absent_blob(&digest, only, explained, now)
@@ -47,7 +53,17 @@ impl Collectible {
             let leases = metadata.holders(&namespace, &MemberKind::Content, digest.as_str(), now, TOLD)?;
             reasons.extend(leases.iter().map(|lease| self.lease(&namespace, lease)));
         }
+        if reasons.is_empty() {
+            reasons.extend(self.tree_of_blob(digest, now)?.and_then(|chain| self.lease_of_tree(&chain)));
+        }
         Ok(reasons)
+    }
+
+    /// Tells of the lease at the root of a tree in one line.
+    pub(super) fn lease_of_tree(&self, chain: &Chain) -> Option<Reason> {
+        let named = &chain.links.first()?.resource.key;
+        let lease = self.reasons(chain).into_iter().next()?;
+        Some(Reason { reason: format!("names {named}, below which it is: {}", lease.reason), ..lease })
     }
 
     /// Explains a blob that leases name and nobody has.

@@ -155,6 +155,11 @@ impl Builder {
         self.edge_from(&mut This { resource: *from, number: None }, EdgeKind::Stated, to);
     }
 
+    /// Adds something that a document of an image names.
+    pub(super) fn document(&mut self, document: &Resource<'_>, names: &Resource<'_>) {
+        self.edge_from(&mut This { resource: *document, number: None }, EdgeKind::Document, names);
+    }
+
     /// Makes the graph.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::SystemTime;
 
+use super::give_up::give_up_unheld;
 use super::pool::Collectible;
 use super::trace::{self, Removed, Statistics};
 use crate::Result;
@@ -60,8 +61,8 @@ pub(super) fn collect(pool: &Collectible, now: SystemTime, expected: &Cell<usize
             break;
         }
     }
-    collected.retained = pool.snapshotter().give_up_unheld(go_on)?;
-    collected.retained_blobs = pool.content().give_up_unheld(go_on)?;
+    let given_up = give_up_unheld(pool, now, go_on)?;
+    (collected.retained, collected.retained_blobs) = (given_up.snapshots, given_up.blobs);
     if go_on() {
         let (Removed { snapshots, blobs, ingests }, statistics) = trace::collect(pool, now, expected, go_on)?;
         collected = Collected { api_snapshots: snapshots, blobs, ingests, statistics, ..collected };

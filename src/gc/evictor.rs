@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::give_up::give_up_unheld;
 use super::pool::Collectible;
 use super::stock::Stock;
-use crate::metadata::{Evictable, Usage};
+use crate::metadata::{Evictable, EvictableName, TreesSeen, Usage};
 use crate::snapshotter::MIN_FREE_INODES;
 use crate::types::LayerId;
 use crate::{Chain, Error, Result};
@@ -182,14 +183,14 @@ impl Work<'_> {
         }
         // What goes anyway comes first: what nothing holds, and deletions under way.
         let snapshotter = self.pool.snapshotter();
-        snapshotter.give_up_unheld(|| self.goes_on())?;
+        give_up_unheld(self.pool, SystemTime::now(), || self.goes_on())?;
         if snapshotter.on_its_way()?.uncounted {
             snapshotter.wait_for_deletions(DELETIONS);
         }
         let mut evicted = 0;
         while let Some((reason, need)) = self.shortage()? {
-            let stock = Stock::new(snapshotter.evictable()?);
-            match self.evict(&stock.choose(need, |layer| self.size(layer)), reason)? {
+            let (stock, trees) = self.stock()?;
+            match self.evict(&stock.choose(need, |layer| self.size(layer)), trees, reason)? {
                 0 => break,
                 more => evicted += more,
             }
@@ -201,25 +202,38 @@ impl Work<'_> {
     fn keep_below_maximum(&self) -> Result<(u64, Stock, Usage)> {
         let mut evicted = 0;
         loop {
-            let stock = Stock::new(self.pool.snapshotter().evictable()?);
+            let (stock, trees) = self.stock()?;
             let kept = stock.total(|layer| self.size(layer));
             let over = match self.limits.max_bytes {
                 0 => 0,
                 max_bytes => kept.size.saturating_sub(max_bytes),
             };
             let need = Usage { size: over, inodes: 0 };
-            match self.evict(&stock.choose(need, |layer| self.size(layer)), Reason::MaxBytes)? {
+            match self.evict(&stock.choose(need, |layer| self.size(layer)), trees, Reason::MaxBytes)? {
                 0 => return Ok((evicted, stock, kept)),
                 more => evicted += more,
             }
         }
     }
 
-    fn evict(&self, chosen: &[Evictable], reason: Reason) -> Result<u64> {
+    /// Returns what could be evicted: what no client's lease names, nor holds with a tree as of what was looked at.
+    fn stock(&self) -> Result<(Stock, TreesSeen)> {
+        let trees = self.pool.trees(SystemTime::now())?;
+        let mut evictables = self.pool.snapshotter().evictable()?;
+        evictables.all.retain(|one| match &one.name {
+            EvictableName::Snapshot((namespace, name)) => !trees.hold_snapshot(namespace, name),
+            EvictableName::Blob(digest) => !trees.hold_blob(digest),
+        });
+        Ok((Stock::new(evictables), trees.as_of()))
+    }
+
+    fn evict(&self, chosen: &[Evictable], trees: TreesSeen, reason: Reason) -> Result<u64> {
         if chosen.is_empty() {
             return Ok(0);
         }
-        let evicted = self.pool.snapshotter().evict(chosen, reason.as_str(), || self.goes_on())?;
+        let (snapshotter, content) = (self.pool.snapshotter(), self.pool.content());
+        let evicted = snapshotter.evict(chosen, trees, reason.as_str(), || self.goes_on())?
+            + content.evict(chosen, trees, reason.as_str(), || self.goes_on())?;
         metrics::counter!("leasehold_evictions_total", "reason" => reason.as_str()).increment(evicted);
         if evicted > 0 {
             // A lease names no longer what it named: the API socket may have something of that name, too.

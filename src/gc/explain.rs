@@ -155,8 +155,13 @@ impl Collectible {
 
     fn retained(&self, name: &RetainedName, now: SystemTime) -> Result<Explained> {
         let kind = self.snapshotter().member_kind();
-        let lease = self.snapshotter().metadata().retained_by(kind, name, now)?;
-        let holds = lease.into_iter().map(|lease| self.lease(&name.0, &lease)).collect();
+        let holds = match self.snapshotter().metadata().retained_by(kind, name, now)? {
+            Some(lease) => vec![self.lease(&name.0, &lease)],
+            None => {
+                let chain = self.tree_of_snapshot(&name.0, &name.1, now)?;
+                chain.map(|chain| self.reasons(&chain)).unwrap_or_default()
+            }
+        };
         Ok(Explained::new("retained", name.0.to_string(), name.1.clone(), holds))
     }
 
@@ -174,7 +179,7 @@ impl Collectible {
         Reason { kind: "lease".to_owned(), namespace: namespace.to_string(), name: id.as_str().to_owned(), reason }
     }
 
-    fn reasons(&self, chain: &Chain) -> Vec<Reason> {
+    pub(super) fn reasons(&self, chain: &Chain) -> Vec<Reason> {
         let root = match self.named_lease(&chain.root) {
             Some((namespace, id)) => {
                 let lease = self.lease(&namespace, &id);
@@ -289,5 +294,6 @@ fn edge_word(kind: EdgeKind) -> &'static str {
         EdgeKind::BackReference => "refers back with a label gc.bref",
         EdgeKind::Condition => "fulfils a condition (gc.cond)",
         EdgeKind::Stated => "is referred to",
+        EdgeKind::Document => "is named by the document before it",
     }
 }

@@ -32,10 +32,12 @@ pub enum EdgeKind {
     Condition,
     /// Stated by who fed the graph.
     Stated,
+    /// The first one is a document of an image, which names the second one.
+    Document,
 }
 
 impl EdgeKind {
-    const ALL: [EdgeKind; 11] = [
+    const ALL: [EdgeKind; 12] = [
         EdgeKind::Member,
         EdgeKind::FlatMember,
         EdgeKind::WholeMember,
@@ -47,6 +49,7 @@ impl EdgeKind {
         EdgeKind::BackReference,
         EdgeKind::Condition,
         EdgeKind::Stated,
+        EdgeKind::Document,
     ];
 
     pub(super) fn from_tag(tag: u8) -> EdgeKind {

@@ -19,6 +19,9 @@
 //! | container | always | its snapshot | `gc.ref`, `gc.bref` |
 //! | sandbox | always | | `gc.ref` |
 //!
+//! What containerd has, or removed, is not in that graph. What leases hold below the documents of images that containerd
+//! removed is found by reading these (`trees.rs`).
+//!
 //! The meaning of everything is containerd's, as of 2.4. References never leave a namespace. (Namespaces that share
 //! content share files and not records: the file of a blob goes when no namespace has a record of it.)
 
@@ -33,6 +36,7 @@ mod duration;
 mod evictor;
 mod explain;
 mod feed;
+mod give_up;
 mod graph;
 mod intern;
 mod labels;
@@ -48,6 +52,7 @@ mod schedule;
 mod stock;
 mod sweepable;
 mod trace;
+mod trees;
 mod why;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::mark::Marks;
 use super::pool::{Collectible, advice};
 use super::sweepable::{Blobs, Ingests, Place, Snapshots, Sweepable, unheld};
 use super::trace::{self, Statistics};
+use super::trees::Trees;
 use crate::metadata::{Due, DueState, RetainedName, Unheld, UnheldBlob, UnheldIngest};
 use crate::types::{Digest, MemberKind, Namespace, Scope, rfc3339_seconds};
 use crate::{Error, Result};
@@ -78,8 +79,11 @@ impl Collectible {
         let mut plan = Plan::default();
         let planned = self
             .plan_leases(now, &mut plan)
-            .and_then(|()| self.plan_retained(now, &mut plan))
-            .and_then(|()| self.plan_retained_blobs(now, &mut plan))
+            .and_then(|()| self.trees(now))
+            .and_then(|trees| {
+                self.plan_retained(now, &trees, &mut plan)?;
+                self.plan_retained_blobs(now, &trees, &mut plan)
+            })
             .and_then(|()| self.plan_objects(now, &mut plan));
         match planned {
             Ok(()) => Ok(plan),
@@ -104,13 +108,13 @@ impl Collectible {
         Ok(())
     }
 
-    fn plan_retained(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
+    fn plan_retained(&self, now: SystemTime, trees: &Trees, plan: &mut Plan) -> Result<()> {
         let (metadata, kind) = (self.snapshotter().metadata(), self.snapshotter().member_kind());
         let mut after: Option<RetainedName> = None;
         loop {
             let page = metadata.retained_names(after.as_ref(), PAGE)?;
             for name in &page {
-                if metadata.retained_by(kind, name, now)?.is_some() {
+                if trees.hold_snapshot(&name.0, &name.1) || metadata.retained_by(kind, name, now)?.is_some() {
                     continue;
                 }
                 plan.retained += 1;
@@ -132,13 +136,13 @@ impl Collectible {
         }
     }
 
-    fn plan_retained_blobs(&self, now: SystemTime, plan: &mut Plan) -> Result<()> {
+    fn plan_retained_blobs(&self, now: SystemTime, trees: &Trees, plan: &mut Plan) -> Result<()> {
         let metadata = self.snapshotter().metadata();
         let mut after = None;
         loop {
             let page = metadata.retained_blobs(after.as_ref(), PAGE)?;
             for digest in &page {
-                if metadata.blob_held_by(digest, now)?.is_some() {
+                if trees.hold_blob(digest) || metadata.blob_held_by(digest, now)?.is_some() {
                     continue;
                 }
                 plan.retained_blobs += 1;

@@ -28,6 +28,8 @@ struct Failure {
 impl Collectible {
     /// Takes what there is.
     pub fn new(snapshotter: Arc<Snapshotter>, content: Arc<Content>, leases: Arc<Leases>) -> Collectible {
+        let changes = leases.changes().clone();
+        snapshotter.metadata().tell_undecided(move || changes.dirty());
         Collectible { snapshotter, content, leases, last: Mutex::new(None) }
     }
 

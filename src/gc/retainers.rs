@@ -68,6 +68,11 @@ impl Collectible {
                 }
             }
         }
+        // Of the trees one is enough: all of an image are held by it.
+        if reasons.is_empty() {
+            let chain = self.tree_of_snapshot(&namespace, own, now)?;
+            reasons.extend(chain.and_then(|chain| self.lease_of_tree(&chain)));
+        }
         Ok(reasons)
     }
 }

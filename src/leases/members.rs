@@ -4,8 +4,7 @@ use std::time::SystemTime;
 
 use super::Leases;
 use crate::Result;
-use crate::metadata::Lease;
-use crate::types::{LeaseId, Member, Namespace, label};
+use crate::types::{LeaseId, Member, Namespace};
 
 impl Leases {
     /// Has a lease name a resource, of a type in containerd's notation. It need not exist, and may be named already.
@@ -53,9 +52,4 @@ impl Leases {
         })?;
         Ok(members)
     }
-}
-
-/// Whether a lease keeps only what it names. The label counts by its presence, whatever its value is.
-pub fn is_flat(lease: &Lease) -> bool {
-    lease.labels.get(label::GC_FLAT).is_some()
 }

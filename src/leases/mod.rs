@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use changes::{Changes, Run, Wake};
-pub use members::is_flat;
 
 use crate::metadata::{Deletion, Due, DueState, Lease, Metadata};
 use crate::types::{Adaptor, Filter, Labels, LeaseId, Member, Namespace, label};

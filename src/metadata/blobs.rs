@@ -117,6 +117,14 @@ impl Metadata {
 }
 
 impl Consistent<'_> {
+    /// Reads the record of a file; `None` when there is no such one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn blob_file(&self, digest: &Digest) -> Result<Option<BlobFile>> {
+        self.txn.get(Column::Files, &schema::content::file(digest))?.as_deref().map(BlobFile::decode).transpose()
+    }
+
     /// Calls `visit` with every blob of every scope. A record that cannot be decoded is passed as an error.
     ///
     /// # Errors

@@ -174,15 +174,15 @@ impl Transaction<'_> {
             [schema::leases::member(namespace, id, member), schema::leases::leased(namespace, id, member)];
         let named = self.txn.get(Column::Members, &member_key)?.is_some();
         let reverse = self.txn.get(Column::Leased, &leased_key)?.is_some();
-        let holds = match self.lease_record(namespace, id) {
-            Ok(lease) => lease.map(|lease| !lease.deleted),
+        let (holds, is_flat) = match self.lease_record(namespace, id) {
+            Ok(lease) => (lease.as_ref().map(|lease| !lease.deleted), lease.is_some_and(|lease| lease.is_flat())),
             // Whatever it says, it is there.
-            Err(Error::Corrupt(_)) => Some(true),
+            Err(Error::Corrupt(_)) => (Some(true), false),
             Err(err) => return Err(err),
         };
         match (holds, named, reverse) {
             (_, false, false) | (Some(_), true, true) => {}
-            (Some(true), ..) => self.put_member(namespace, id, member),
+            (Some(true), ..) => self.put_member(namespace, id, member, is_flat),
             (Some(false) | None, ..) => self.delete_member(namespace, id, member),
         }
         Ok(())

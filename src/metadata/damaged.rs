@@ -114,6 +114,7 @@ impl Transaction<'_> {
                 let (namespace, id) = schema::leases::parse_lease(key).ok()?;
                 self.put_lease(&namespace, &id, &Lease::new(self.now, Labels::default(), None));
                 self.note_lease(&namespace, &id);
+                self.metadata.content_leases.note_lease(&namespace);
                 Some("made again, without labels and without an end")
             }
             Column::Namespaces => {

@@ -54,8 +54,8 @@ impl Transaction<'_> {
     /// # Errors
     /// [`Error::NotFound`] for the lease.
     pub fn add_member(&mut self, namespace: &Namespace, id: &LeaseId, member: &Member) -> Result<()> {
-        self.live_lease(namespace, id)?;
-        self.put_member(namespace, id, member);
+        let is_flat = self.live_lease(namespace, id)?.is_flat();
+        self.put_member(namespace, id, member, is_flat);
         Ok(())
     }
 
@@ -120,10 +120,10 @@ impl Transaction<'_> {
         self.lease_snapshot(key, Some(lease))
     }
 
-    pub(super) fn put_member(&mut self, namespace: &Namespace, id: &LeaseId, member: &Member) {
+    pub(super) fn put_member(&mut self, namespace: &Namespace, id: &LeaseId, member: &Member, is_flat: bool) {
         // Before the commit, because nobody looks for leases who does not know that there may be some.
         self.metadata.has_members.store(true, Ordering::Relaxed);
-        self.metadata.content_leases.note(namespace, member);
+        self.metadata.content_leases.note(namespace, member, is_flat);
         self.txn.put(Column::Members, schema::leases::member(namespace, id, member), Vec::new());
         self.txn.put(Column::Leased, schema::leases::leased(namespace, id, member), Vec::new());
         self.note_member(namespace, member);

@@ -68,6 +68,7 @@ mod schema;
 mod sweep;
 mod sweep_content;
 mod trash;
+mod undecided;
 mod update;
 
 use std::path::{Path, PathBuf};
@@ -80,9 +81,10 @@ pub use check::{LeaseCheck, LeaseFault};
 pub use collectible::{ApiBlob, ApiIngest, ApiObject, ApiSnapshot, NamedResource, StartAt};
 pub use commit::CommitActive;
 use content_leases::ContentLeases;
+pub use content_leases::TreesSeen;
 pub use create::CreateSnapshot;
 pub use damaged::DamagedRecord;
-pub use evict::{Evictable, Evictables};
+pub use evict::{Evictable, EvictableName, Evictables};
 pub use expiry::{Due, DueState};
 pub use ingests::IngestPage;
 pub use journal::{Touched, Watch};
@@ -96,10 +98,11 @@ pub use record::{
     Retained, RetainedBlob, Snapshot, Usage,
 };
 pub use remove::Removed;
-pub use retained::RetainedName;
+pub use retained::{GivenUp, RetainedName};
 pub use retained_blobs::DeletedBlob;
 pub use sweep::{Swept, Unheld};
 pub use sweep_content::{SweptBlob, UnheldBlob, UnheldIngest};
+use undecided::Undecided;
 pub use update::LabelUpdate;
 
 use crate::Result;
@@ -115,6 +118,7 @@ pub struct Metadata {
     /// Whether any lease may name anything. Only ever set: see [`Transaction::holder`].
     has_members: AtomicBool,
     content_leases: ContentLeases,
+    undecided: Undecided,
 }
 
 /// A change of records. Holds the one write lock, so it does memory work only.
@@ -139,7 +143,8 @@ impl Metadata {
         let has_members = AtomicBool::new(!store.page(Column::Leased, &[], None, 1)?.is_empty());
         let content_leases = ContentLeases::load(&store)?;
         let journal = journal::Journal::default();
-        Ok(Metadata { store, numbers, pool, journal, has_members, content_leases })
+        let undecided = Undecided::default();
+        Ok(Metadata { store, numbers, pool, journal, has_members, content_leases, undecided })
     }
 
     /// Whether there are records in `path`, damaged or not.

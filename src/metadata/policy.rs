@@ -8,13 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::record::{Kind, Lease, Policy, Snapshot};
 use super::{Transaction, schema};
 use crate::store::Column;
-use crate::types::{Labels, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, label};
+use crate::types::{Digest, Labels, LeaseId, Member, MemberKind, Namespace, Scope, SnapshotKey, label};
 use crate::{Chain, Error, Result};
 
 /// A stretch is this part of the time that things are kept, within bounds.
 const STRETCHES: u64 = 16;
 const SHORTEST_STRETCH: u64 = 1;
 const LONGEST_STRETCH: u64 = 3600;
+/// The namespace of the leases on blobs.
+const BLOBS: &str = "leasehold";
 /// How many ids are tried that tell people something. Clients may have leases of those ids.
 const READABLE_IDS: usize = 9;
 /// The first second that cannot be written: of the year 10000.
@@ -70,9 +72,29 @@ impl Transaction<'_> {
             (Scope::Plugin, Kind::Committed) => key.namespace(),
             _ => None,
         };
-        let Some((namespace, member)) = namespace.zip(Member::new(kind.clone(), key.client_key()).ok()) else {
-            return Ok(None);
-        };
+        match namespace.zip(Member::new(kind.clone(), key.client_key()).ok()) {
+            Some((namespace, member)) => self.lease_member_by_policy(retention, namespace, &member),
+            None => Ok(None),
+        }
+    }
+
+    /// Has the policy lease of the moment name a blob that is being deleted, and returns it. Blobs of the plugin socket are
+    /// in no namespace, so that these leases are in one of their own.
+    pub(super) fn lease_blob_by_policy(
+        &mut self,
+        retention: &Retention,
+        digest: &Digest,
+    ) -> Result<Option<(Namespace, LeaseId)>> {
+        let member = Member::new(MemberKind::Content, digest.as_str())?;
+        self.lease_member_by_policy(retention, Namespace::parse(BLOBS)?, &member)
+    }
+
+    fn lease_member_by_policy(
+        &mut self,
+        retention: &Retention,
+        namespace: Namespace,
+        member: &Member,
+    ) -> Result<Option<(Namespace, LeaseId)>> {
         let Some(wanted) = retention.lease(self.now) else { return Ok(None) };
         let id = match self.policy_lease(&namespace, &wanted) {
             // Damage, which must not keep containerd from removing snapshots; fsck reports it.
@@ -82,7 +104,7 @@ impl Transaction<'_> {
             }
             result => result?,
         };
-        self.add_member(&namespace, &id, &member)?;
+        self.add_member(&namespace, &id, member)?;
         Ok(Some((namespace, id)))
     }
 

@@ -4,7 +4,7 @@ use super::read::named;
 use super::record::{Kind, Layer, Snapshot, encode_trash};
 use super::{Retention, Transaction, schema};
 use crate::store::Column;
-use crate::types::{LayerId, LeaseId, MemberKind, SnapshotKey};
+use crate::types::{Digest, LayerId, LeaseId, MemberKind, Namespace, Scope, SnapshotKey};
 use crate::{Error, Result};
 
 /// What a removal left to do.
@@ -16,10 +16,13 @@ pub struct Removed {
     pub held_by: Option<LeaseId>,
     /// Whether that is one of the daemon's own.
     pub by_policy: bool,
+    /// Whether it is retained until a collection finds out whether a tree holds it.
+    pub undecided: bool,
 }
 
 impl Transaction<'_> {
-    /// Removes a snapshot. Where a lease holds it, or the daemon keeps such a one for a while, it becomes a retained one;
+    /// Removes a snapshot. Where a lease holds it, or may with a tree, or the daemon keeps such a one for a while, it becomes a
+    /// retained one;
     /// else a layer that loses its last reference goes to `trash` in the same transaction. `kind` is how leases name our
     /// snapshots.
     ///
@@ -45,14 +48,25 @@ impl Transaction<'_> {
             Some((namespace, _)) if !committed && self.is_retained(&namespace, key.client_key())? => None,
             holder => holder,
         };
-        let (trashed, held_by) = match holder {
-            Some((namespace, lease)) => (self.retain(&namespace, key, snapshot)?, Some(lease)),
-            None => (self.drop_snapshot(key, &snapshot)?.into_iter().collect(), None),
+        let in_tree = if holder.is_none() { self.may_be_in_tree(key, &snapshot) } else { None };
+        let undecided = in_tree.is_some();
+        let (trashed, held_by) = match (holder, in_tree) {
+            (Some((namespace, lease)), _) => (self.retain(&namespace, key, snapshot)?, Some(lease)),
+            (None, Some(namespace)) => (self.retain(&namespace, key, snapshot)?, None),
+            (None, None) => (self.drop_snapshot(key, &snapshot)?.into_iter().collect(), None),
         };
         for id in &trashed {
             self.trash(*id);
         }
-        Ok(Removed { trashed, held_by, by_policy: by_policy.is_some() })
+        Ok(Removed { trashed, held_by, by_policy: by_policy.is_some(), undecided })
+    }
+
+    /// Returns the namespace of a snapshot that containerd removes and that a tree there may hold: that of a layer, which
+    /// is committed and has a digest as its name.
+    fn may_be_in_tree(&self, key: &SnapshotKey, snapshot: &Snapshot) -> Option<Namespace> {
+        let is_layer = *key.scope() == Scope::Plugin && snapshot.kind == Kind::Committed;
+        let namespace = if is_layer { key.namespace()? } else { return None };
+        (self.has_trees(Some(&namespace)) && Digest::parse(key.client_key()).is_ok()).then_some(namespace)
     }
 
     /// Removes a snapshot's records; returns its layer when nothing names it any more.

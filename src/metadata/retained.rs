@@ -8,13 +8,24 @@ use std::time::SystemTime;
 
 use super::damaged::DamagedRecord;
 use super::record::{Kind, Layer, Retained, Snapshot};
-use super::{Consistent, Metadata, Transaction, schema};
+use super::{Consistent, Metadata, Transaction, TreesSeen, schema};
 use crate::store::Column;
 use crate::types::{LayerId, LeaseId, MemberKind, Namespace, Scope, SnapshotKey};
 use crate::{Chain, Result};
 
 /// Where a retained snapshot is found: the namespace of its lease, and its name there.
 pub type RetainedName = (Namespace, String);
+
+/// What became of something retained that nothing seemed to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenUp<T> {
+    /// It is gone, and with it this.
+    Gone(T),
+    /// It is held by now, or not there any more.
+    Kept,
+    /// Leases hold trees that were not looked at.
+    TreesChanged,
+}
 
 impl Metadata {
     /// Reads a retained snapshot.
@@ -120,13 +131,24 @@ impl Transaction<'_> {
         }
     }
 
-    /// Gives up a retained snapshot unless an unexpired lease holds it. Layers that nothing names any more go to `trash`
-    /// and are returned; `None` when it is held, or not there.
+    /// Gives up a retained snapshot that no tree held, unless an unexpired lease names it. Layers that nothing names any
+    /// more go to `trash`.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn give_up_retained(&mut self, kind: &MemberKind, name: &RetainedName) -> Result<Option<Vec<LayerId>>> {
-        if self.held_by(&name.0, kind, &name.1, self.now)?.is_some() { Ok(None) } else { self.drop_retained(name) }
+    pub fn give_up_retained(
+        &mut self,
+        kind: &MemberKind,
+        name: &RetainedName,
+        trees: TreesSeen,
+    ) -> Result<GivenUp<Vec<LayerId>>> {
+        if self.trees_seen() != trees {
+            return Ok(GivenUp::TreesChanged);
+        }
+        if self.held_by(&name.0, kind, &name.1, self.now)?.is_some() {
+            return Ok(GivenUp::Kept);
+        }
+        Ok(self.drop_retained(name)?.map_or(GivenUp::Kept, GivenUp::Gone))
     }
 
     /// Gives up a retained snapshot, held or not.

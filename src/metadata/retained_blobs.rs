@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::damaged::DamagedRecord;
 use super::record::{Blob, RetainedBlob};
-use super::{Consistent, Metadata, Transaction, schema};
+use super::{Consistent, GivenUp, Metadata, Retention, Transaction, TreesSeen, schema};
 use crate::store::Column;
 use crate::types::{Digest, FileId, LeaseId, MemberKind, Namespace, Scope};
 use crate::{Chain, Error, Resource, Result};
@@ -19,6 +19,10 @@ pub enum DeletedBlob {
     Gone(Option<FileId>),
     /// It is retained, because of this lease.
     Retained(Namespace, LeaseId),
+    /// It is retained, because of this one of the daemon's own.
+    ByPolicy(LeaseId),
+    /// It is retained until a collection finds out whether a tree holds it.
+    Undecided,
 }
 
 impl Metadata {
@@ -85,15 +89,27 @@ impl Consistent<'_> {
 }
 
 impl Transaction<'_> {
-    /// Removes a blob that containerd deleted. Where a lease of any namespace names it, it becomes a retained one.
+    /// Removes a blob that containerd deleted. Where a lease of any namespace names it, or may hold it with a tree, it
+    /// becomes a retained one; so it does where the daemon keeps such a one for a while.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn delete_blob(&mut self, digest: &Digest) -> Result<DeletedBlob> {
+    pub fn delete_blob(&mut self, digest: &Digest, retention: Option<&Retention>) -> Result<DeletedBlob> {
+        if let Some(retention) = retention
+            && let Some((_, lease)) = self.lease_blob_by_policy(retention, digest)?
+        {
+            // First: its time counts from the deletion, also under another lease.
+            self.retain_blob(digest)?;
+            return Ok(DeletedBlob::ByPolicy(lease));
+        }
         match self.blob_held_by(digest)? {
             Some((namespace, lease)) => {
                 self.retain_blob(digest)?;
                 Ok(DeletedBlob::Retained(namespace, lease))
+            }
+            None if self.has_trees(None) => {
+                self.retain_blob(digest)?;
+                Ok(DeletedBlob::Undecided)
             }
             None => self.remove_blob(&Scope::Plugin, digest).map(DeletedBlob::Gone),
         }
@@ -119,13 +135,19 @@ impl Transaction<'_> {
         Ok(Some(retained.blob))
     }
 
-    /// Gives up a retained blob unless an unexpired lease names it; `None` when it is held, or not there. Else its file,
-    /// in `trash`, where nothing else names it.
+    /// Gives up a retained blob that no tree held, unless an unexpired lease names it. Its file is in `trash`, where
+    /// nothing else names it.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn give_up_blob(&mut self, digest: &Digest) -> Result<Option<Option<FileId>>> {
-        if self.blob_held_by(digest)?.is_some() { Ok(None) } else { self.drop_retained_blob(digest) }
+    pub fn give_up_blob(&mut self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<Option<FileId>>> {
+        if self.trees_seen() != trees {
+            return Ok(GivenUp::TreesChanged);
+        }
+        if self.blob_held_by(digest)?.is_some() {
+            return Ok(GivenUp::Kept);
+        }
+        Ok(self.drop_retained_blob(digest)?.map_or(GivenUp::Kept, GivenUp::Gone))
     }
 
     /// Gives up a retained blob, held or not.

@@ -1,8 +1,8 @@
 //! Giving up retained snapshots before their time. What goes, and when, is the evictor's to say.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::metadata::{Evictable, Evictables, Usage};
+use crate::metadata::{Evictable, EvictableName, Evictables, RetainedName, TreesSeen, Usage};
 use crate::types::LayerId;
 use crate::{Chain, Error, Result, failpoint};
 
@@ -23,12 +23,15 @@ pub struct OnItsWay {
 }
 
 impl Snapshotter {
-    /// Returns all retained snapshots that only policy leases hold. Reads all that are retained.
+    /// Returns all that is retained, snapshots and blobs, and that only policy leases hold. Reads all that is retained.
     ///
     /// # Errors
     /// Those of the store.
     pub fn evictable(&self) -> Result<Evictables> {
-        self.metadata.read(|records| records.evictable(&self.member_kind, self.now()))
+        self.metadata.read(|records| {
+            let namespaces = self.metadata.namespaces_of_content_leases();
+            records.evictable(&self.member_kind, &namespaces, self.now())
+        })
     }
 
     /// Returns what a committed layer takes, and counts it where that was not done: then it walks the tree.
@@ -64,21 +67,28 @@ impl Snapshotter {
         self.reclaimer.wait(limit);
     }
 
-    /// Gives up retained snapshots, in that order and each in a transaction of its own, where still nothing but policy
-    /// leases holds them. Returns how many. `go_on` is asked each time whether to.
+    /// Gives up the retained snapshots of what was chosen, in that order and each in a transaction of its own, where still nothing but policy
+    /// leases holds them, and there are no more trees than were looked at. Returns how many. `go_on` is asked each time whether to.
     ///
     /// # Errors
     /// Those of the store; what was given up before stays so.
-    pub fn evict(&self, chosen: &[Evictable], reason: &str, mut go_on: impl FnMut() -> bool) -> Result<u64> {
+    pub fn evict(
+        &self,
+        chosen: &[Evictable],
+        trees: TreesSeen,
+        reason: &str,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<u64> {
         let (mut evicted, mut trashed) = (0, Vec::new());
         for snapshot in chosen {
+            let EvictableName::Snapshot(retained) = &snapshot.name else { continue };
             if !go_on() {
                 break;
             }
             let began = Instant::now();
-            match self.evict_one(snapshot) {
+            match self.evict_one(retained, snapshot.removed_at, trees) {
                 Ok(Some(layers)) => {
-                    let (namespace, name) = &snapshot.name;
+                    let (namespace, name) = retained;
                     let age = self.now().duration_since(snapshot.removed_at).unwrap_or_default();
                     tracing::info!(%namespace, snapshot = name, reason, ?age, "a retained snapshot is evicted");
                     trashed.extend(layers);
@@ -87,7 +97,7 @@ impl Snapshotter {
                 Ok(None) => {}
                 // One damaged record must not keep all others.
                 Err(err @ Error::Corrupt(_)) => {
-                    tracing::error!(error = %Chain(&err), snapshot = snapshot.name.1, "cannot be evicted");
+                    tracing::error!(error = %Chain(&err), snapshot = retained.1, "cannot be evicted");
                 }
                 Err(err) => {
                     self.note_unclear(&trashed);
@@ -104,9 +114,9 @@ impl Snapshotter {
         Ok(evicted)
     }
 
-    fn evict_one(&self, snapshot: &Evictable) -> Result<Option<Vec<LayerId>>> {
+    fn evict_one(&self, name: &RetainedName, removed_at: SystemTime, trees: TreesSeen) -> Result<Option<Vec<LayerId>>> {
         let mut txn = self.metadata.write(self.now())?;
-        let Some(trashed) = txn.evict(&self.member_kind, snapshot)? else { return Ok(None) };
+        let Some(trashed) = txn.evict(&self.member_kind, name, removed_at, trees)? else { return Ok(None) };
         failpoint::hit("evict: before the record");
         // The sync comes before the directories are touched, once for many.
         txn.commit_unsynced().inspect_err(|_| self.note_unclear(&trashed))?;

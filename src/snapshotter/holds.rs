@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::metadata::RetainedName;
+use crate::metadata::{GivenUp, RetainedName, TreesSeen};
 use crate::types::LayerId;
 use crate::{Error, Result, failpoint};
 
@@ -15,28 +15,49 @@ const LAYERS_AT_ONCE: usize = 256;
 /// The longest rest after a transaction.
 const MAX_REST: Duration = Duration::from_millis(2);
 
+/// Retained snapshots that were given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenUpSnapshots {
+    /// Their names.
+    pub names: Vec<RetainedName>,
+    /// Whether leases hold trees by now that were not looked at: then it ended early.
+    pub trees_changed: bool,
+}
+
 impl Snapshotter {
-    /// Gives up all retained snapshots that no unexpired lease holds, one short transaction each, and returns their
-    /// names. `go_on` is asked now and then whether to.
+    /// Gives up all retained snapshots that no unexpired lease names and no tree holds, as of when these were looked at, one
+    /// short transaction each. `go_on` is asked now and then whether to.
     ///
     /// # Errors
     /// Those of the store; what was given up before stays so.
-    pub fn give_up_unheld(&self, mut go_on: impl FnMut() -> bool) -> Result<Vec<RetainedName>> {
-        let (mut given_up, mut trashed) = (Vec::new(), Vec::new());
+    pub fn give_up_unheld(
+        &self,
+        trees: TreesSeen,
+        in_tree: impl Fn(&RetainedName) -> bool,
+        go_on: impl Fn() -> bool,
+    ) -> Result<GivenUpSnapshots> {
+        let (mut given_up, mut trashed) = (GivenUpSnapshots::default(), Vec::new());
         let mut after = None;
-        while go_on() {
+        while go_on() && !given_up.trees_changed {
             let page =
                 self.metadata.retained_names(after.as_ref(), PAGE).inspect_err(|_| self.note_unclear(&trashed))?;
             for name in &page {
+                if in_tree(name) {
+                    continue;
+                }
                 let began = Instant::now();
-                match self.give_up(name) {
-                    Ok(Some(layers)) => {
+                match self.give_up(name, trees) {
+                    Ok(GivenUp::Gone(layers)) => {
                         trashed.extend(layers);
-                        given_up.push(name.clone());
+                        given_up.names.push(name.clone());
                         // As in a sweep: the lock is not fair.
                         std::thread::park_timeout(began.elapsed().min(MAX_REST));
                     }
-                    Ok(None) => {}
+                    Ok(GivenUp::Kept) => {}
+                    Ok(GivenUp::TreesChanged) => {
+                        given_up.trees_changed = true;
+                        break;
+                    }
                     // One damaged record must not keep all others.
                     Err(err @ Error::Corrupt(_)) => {
                         tracing::error!(error = %err, snapshot = name.1, "cannot be given up")
@@ -59,19 +80,20 @@ impl Snapshotter {
         Ok(given_up)
     }
 
-    /// Gives up a retained snapshot, and returns the layers that are in trash for it; `None` when a lease holds it.
-    fn give_up(&self, name: &RetainedName) -> Result<Option<Vec<LayerId>>> {
+    /// Gives up a retained snapshot, with the layers that are in trash for it.
+    fn give_up(&self, name: &RetainedName, trees: TreesSeen) -> Result<GivenUp<Vec<LayerId>>> {
         // Without the write lock first: nearly all are held.
         if self.metadata.retained_by(&self.member_kind, name, self.now())?.is_some() {
-            return Ok(None);
+            return Ok(GivenUp::Kept);
         }
         let mut txn = self.metadata.write(self.now())?;
-        let Some(trashed) = txn.give_up_retained(&self.member_kind, name)? else { return Ok(None) };
+        let given_up = txn.give_up_retained(&self.member_kind, name, trees)?;
+        let GivenUp::Gone(trashed) = &given_up else { return Ok(given_up) };
         failpoint::hit("give up: before the record");
         // The sync comes before the directories are touched, once for many.
-        txn.commit_unsynced().inspect_err(|_| self.note_unclear(&trashed))?;
+        txn.commit_unsynced().inspect_err(|_| self.note_unclear(trashed))?;
         failpoint::hit("give up: record written");
         tracing::info!(namespace = %name.0, snapshot = name.1, "a retained snapshot is given up: no lease holds it");
-        Ok(Some(trashed))
+        Ok(given_up)
     }
 }

@@ -36,6 +36,7 @@ pub use busy::BusyLayer;
 pub use create::Create;
 pub use eviction::OnItsWay;
 pub use fsck::{FsckReport, Problem, ProblemKind};
+pub use holds::GivenUpSnapshots;
 pub use inventory::{Entry, Inventory};
 pub use list::List;
 pub use pressure::{Look, Pressure, Wake};

@@ -60,7 +60,7 @@ pub(super) struct Turn<'p>(&'p Pressure);
 
 impl Pressure {
     /// Tells that something was retained by policy.
-    pub(super) fn retained(&self) {
+    pub fn retained(&self) {
         let mut state = self.state();
         (state.changed, state.stocked) = (true, true);
         self.told.notify_all();

@@ -36,6 +36,7 @@ impl Snapshotter {
                 self.pressure.retained();
             }
             Some(lease) => tracing::info!(held_by = %lease, "a removed snapshot is retained"),
+            None if removed.undecided => self.metadata.undecided(),
             None => {}
         }
         self.reclaim(&removed.trashed);

@@ -1,5 +1,6 @@
 //! Values that are valid by construction. Parsing happens once, at the edge; the type carries the proof.
 
+mod chain;
 mod digest;
 mod file_id;
 mod filter;
@@ -12,6 +13,7 @@ mod namespace;
 mod scope;
 mod timestamp;
 
+pub use chain::chain_ids;
 pub use digest::{Algorithm, Digest};
 pub use file_id::FileId;
 pub use filter::{Adaptor, Filter};

@@ -34,6 +34,14 @@ impl Registry {
         format!("{}/{name}", self.address)
     }
 
+    /// Returns how many documents and blobs were downloaded so far, by its log.
+    pub fn downloads(&self) -> usize {
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap();
+        let is_download =
+            |line: &&str| line.contains("\"GET /v2/") && (line.contains("/blobs/") || line.contains("/manifests/"));
+        log.lines().filter(is_download).count()
+    }
+
     fn try_start() -> Option<Registry> {
         let dir = tempfile::Builder::new().prefix("lhreg").tempdir().unwrap();
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();

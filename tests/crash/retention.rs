@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::Status;
 
 use crate::common::client::{Client, UPPERDIR_SETTING};
+use crate::common::content::sha256;
 use crate::common::daemon::Site;
 use crate::common::wait_for;
 use crate::damage;
@@ -15,6 +16,8 @@ const SNAPSHOTS: &str = "snapshots/leasehold";
 const LIMIT: Duration = Duration::from_secs(60);
 /// Removed one after the other. The first one a client leases as well.
 const NAMES: [&str; 3] = ["default/4/kept", "default/8/top", "default/6/base"];
+/// Deleted after them.
+const BLOB: &[u8] = b"blob";
 
 fn site(retention: &str) -> Site {
     Site::with_settings(&format!("{UPPERDIR_SETTING}[retention]\nafter_remove = \"1h\"\n{retention}"))
@@ -30,6 +33,7 @@ pub fn template() -> Site {
     containerd.make("default/4/kept", "", &[]).unwrap();
     containerd.make("default/6/base", "", &[]).unwrap();
     containerd.make("default/8/top", "default/6/base", &[]).unwrap();
+    containerd.store("default/9/ref", BLOB).unwrap();
     assert!(daemon.stop().success());
     site
 }
@@ -50,10 +54,12 @@ pub fn run(site: &Site, at: &CrashAt) -> (usize, Outcome) {
             containerd.remove(name)?;
             answered.set(answered.get() + 1);
         }
+        containerd.delete_blob(&sha256(BLOB))?;
+        answered.set(answered.get() + 1);
         let mut state = Ok(());
         wait_for("the eviction or a crash", LIMIT, || {
             state = containerd.cleanup();
-            state.is_err() || site.layer_dirs().len() == 1
+            state.is_err() || (site.layer_dirs().len() == 1 && site.blob_files().is_empty())
         });
         state
     });
@@ -70,7 +76,13 @@ pub fn check(site: &Site, answered: usize) {
             Err(status) => assert_not_found(&status),
         }
     }
-    wait_for("the eviction", LIMIT, || site.layer_dirs().len() == 1 && site.trash_dirs().is_empty());
+    match containerd.delete_blob(&sha256(BLOB)) {
+        Ok(()) => assert!(answered <= NAMES.len(), "the deletion of the blob was answered"),
+        Err(status) => assert_not_found(&status),
+    }
+    wait_for("the eviction", LIMIT, || {
+        site.layer_dirs().len() == 1 && site.blob_files().is_empty() && site.trash_dirs().is_empty()
+    });
     let [kept] = &client.why("kept").unwrap()[..] else { panic!("not one") };
     assert_eq!(kept, "retained kept: lease keep");
     assert!(client.why("base").unwrap().is_empty() && client.why("top").unwrap().is_empty());

@@ -3,7 +3,8 @@
 use anyhow::{Context, ensure};
 use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
+
+use crate::types::chain_ids;
 
 use super::platform::Platform;
 
@@ -79,24 +80,6 @@ impl Configuration {
         ensure!(diff_ids.len() == layers, "malformed: {layers} layers, but {} DiffIDs", diff_ids.len());
         Ok(chain_ids(diff_ids.iter().map(Digest::as_ref)))
     }
-}
-
-/// The first is the DiffID itself; each further one is the digest of the one before it, a space, and the next DiffID.
-fn chain_ids<'d>(diff_ids: impl Iterator<Item = &'d str>) -> Vec<String> {
-    let mut chain: Vec<String> = Vec::new();
-    for diff_id in diff_ids {
-        let next = match chain.last() {
-            None => diff_id.to_owned(),
-            Some(below) => sha256(&format!("{below} {diff_id}")),
-        };
-        chain.push(next);
-    }
-    chain
-}
-
-fn sha256(text: &str) -> String {
-    let digits = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("sha256:{digits}")
 }
 
 #[cfg(test)]

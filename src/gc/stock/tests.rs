@@ -3,7 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use proptest::prelude::*;
 
 use super::*;
-use crate::metadata::{Layer, RetainedName};
+use crate::metadata::{EvictableName, Layer};
 use crate::types::Namespace;
 
 /// One MiB for layer 1, two for layer 2, and so on.
@@ -15,8 +15,8 @@ fn mib(size: u64) -> Usage {
     Usage { size: size << 20, inodes: 0 }
 }
 
-fn name(name: &str) -> RetainedName {
-    (Namespace::parse("default").unwrap(), name.to_owned())
+fn name(name: &str) -> EvictableName {
+    EvictableName::Snapshot((Namespace::parse("default").unwrap(), name.to_owned()))
 }
 
 fn snapshot(id: &str, removed_at: u64, layers: &[u64]) -> Evictable {
@@ -35,11 +35,11 @@ fn stock(snapshots: Vec<Evictable>, others: &[(u64, u32)]) -> Stock {
     };
     snapshots.iter().flat_map(|snapshot| &snapshot.layers).for_each(|layer| refer(*layer, 1));
     others.iter().for_each(|(layer, times)| refer(LayerId::new(*layer), *times));
-    Stock::new(Evictables { snapshots, layers })
+    Stock::new(Evictables { all: snapshots, layers })
 }
 
 fn chosen(stock: &Stock, need: Usage) -> String {
-    stock.choose(need, size).iter().map(|snapshot| snapshot.name.1.clone()).collect::<Vec<_>>().join(" ")
+    stock.choose(need, size).iter().map(|snapshot| snapshot.name.as_str().to_owned()).collect::<Vec<_>>().join(" ")
 }
 
 /// Two images on one base, removed from their tops: first the newer one.
@@ -93,7 +93,7 @@ fn a_snapshot_whose_layer_a_younger_one_needs_goes_when_that_helps() {
 #[test]
 fn layers_without_a_record_count_for_nothing() {
     let (snapshots, layers) = (vec![snapshot("damaged", 1, &[1])], HashMap::new());
-    assert!(Stock::new(Evictables { snapshots, layers }).is_empty());
+    assert!(Stock::new(Evictables { all: snapshots, layers }).is_empty());
 }
 
 proptest! {
@@ -123,11 +123,11 @@ proptest! {
             prop_assert!(comes_back(all_but_last) < need);
         }
         // Nobody stays for whom a younger one went, unless nothing would come back for it.
-        let oldest_first = |one: &Evictable| stock.snapshots.iter().position(|other| other == one);
+        let oldest_first = |one: &Evictable| stock.all.iter().position(|other| other == one);
         let places: Vec<_> = chosen.iter().map(oldest_first).collect();
         prop_assert!(places.is_sorted());
         let last = places.last().copied().flatten().map_or(0, |last| last + 1);
-        for stays in stock.snapshots.iter().take(last).filter(|one| !chosen.contains(one)) {
+        for stays in stock.all.iter().take(last).filter(|one| !chosen.contains(one)) {
             let with = [chosen.clone(), vec![stays.clone()]].concat();
             prop_assert_eq!(comes_back(&with), comes_back(&chosen));
         }

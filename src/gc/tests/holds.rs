@@ -151,7 +151,7 @@ fn without_names_there_is_no_chain() {
 
 #[test]
 fn kinds_survive_their_tags() {
-    for tag in 0..11 {
+    for tag in 0..12 {
         assert_eq!(EdgeKind::from_tag(tag) as u8, tag);
     }
     for tag in 0..7 {

@@ -1,7 +1,7 @@
 //! Blobs, the files that they share, and ingests.
 
 use super::*;
-use crate::types::{Digest, FileId, IngestRef, LeaseId, Member, MemberKind, Namespace};
+use crate::types::{Digest, FileId, IngestRef, LeaseId, Member, MemberKind, Namespace, label};
 
 fn digest(byte: char) -> Digest {
     Digest::parse(format!("sha256:{}", byte.to_string().repeat(64))).unwrap()
@@ -157,23 +157,29 @@ fn a_namespace_with_content_is_not_deleted() {
 fn lease(metadata: &Metadata, namespace: &str, id: &str, end: Option<SystemTime>, digest: &Digest) {
     let (namespace, id) = (Namespace::parse(namespace).unwrap(), LeaseId::parse(id).unwrap());
     let mut txn = metadata.write(at(1)).unwrap();
-    txn.create_lease(&namespace, &id, Labels::default(), end).unwrap();
+    let flat = Labels::parse([(label::GC_FLAT.to_owned(), "true".to_owned())]).unwrap();
+    txn.create_lease(&namespace, &id, flat, end).unwrap();
     txn.add_member(&namespace, &id, &Member::new(MemberKind::Content, digest.as_str()).unwrap()).unwrap();
     txn.commit().unwrap();
 }
 
 fn delete(metadata: &Metadata, second: u64, byte: char) -> Result<DeletedBlob> {
     let mut txn = metadata.write(at(second))?;
-    let deleted = txn.delete_blob(&digest(byte))?;
+    let deleted = txn.delete_blob(&digest(byte), None)?;
     txn.commit()?;
     Ok(deleted)
 }
 
 fn give_up(metadata: &Metadata, second: u64, byte: char) -> Option<Option<FileId>> {
     let mut txn = metadata.write(at(second)).unwrap();
-    let given_up = txn.give_up_blob(&digest(byte)).unwrap();
+    let trees = txn.trees_seen();
+    let given_up = txn.give_up_blob(&digest(byte), trees).unwrap();
     txn.commit().unwrap();
-    given_up
+    match given_up {
+        GivenUp::Gone(file) => Some(file),
+        GivenUp::Kept => None,
+        GivenUp::TreesChanged => panic!("by nobody"),
+    }
 }
 
 #[test]
@@ -193,7 +199,50 @@ fn a_lease_of_any_namespace_holds_what_containerd_deletes() {
     assert_eq!(metadata.blob_held_by(&digest('a'), at(3)).unwrap(), held_by);
     assert_eq!(metadata.blob_held_by(&digest('b'), at(3)).unwrap(), None);
     assert!(matches!(delete(&metadata, 3, 'a').unwrap(), DeletedBlob::Retained(..)));
+    // Until somebody has looked whether these leases are flat.
+    assert_eq!(delete(&metadata, 3, 'b').unwrap(), DeletedBlob::Undecided);
+    metadata.forget_trees(trees_seen(&metadata), &[].into());
+    store(&metadata, &Scope::Plugin, 'b', false).unwrap();
     assert!(matches!(delete(&metadata, 3, 'b').unwrap(), DeletedBlob::Gone(Some(_))));
+}
+
+fn trees_seen(metadata: &Metadata) -> TreesSeen {
+    metadata.write(at(1)).unwrap().trees_seen()
+}
+
+#[test]
+fn what_a_tree_may_hold_waits_for_a_look_at_all_trees() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(&dir);
+    let before = trees_seen(&metadata);
+    lease(&metadata, "one", "flat", None, &digest('f'));
+    assert_eq!(trees_seen(&metadata), before);
+    let (namespace, id) = (Namespace::parse("two").unwrap(), LeaseId::parse("full").unwrap());
+    let mut txn = metadata.write(at(1)).unwrap();
+    txn.create_lease(&namespace, &id, Labels::default(), Some(at(10))).unwrap();
+    txn.add_member(&namespace, &id, &Member::new(MemberKind::Content, digest('e').as_str()).unwrap()).unwrap();
+    txn.commit().unwrap();
+    assert_eq!(metadata.namespaces_of_trees(), std::slice::from_ref(&namespace));
+    let trees = |second| {
+        let mut found = Vec::new();
+        let visit = |lease: &LeaseId, digest| found.push((lease.clone(), digest));
+        metadata.read(|records| records.each_tree(&namespace, at(second), visit)).unwrap();
+        found
+    };
+    assert_eq!((trees(10), trees(11)), (vec![(id, digest('e'))], Vec::new()));
+
+    store(&metadata, &Scope::Plugin, 'a', true).unwrap();
+    assert_eq!(delete(&metadata, 3, 'a').unwrap(), DeletedBlob::Undecided);
+    let mut txn = metadata.write(at(3)).unwrap();
+    assert_eq!(txn.give_up_blob(&digest('a'), before).unwrap(), GivenUp::TreesChanged);
+    let now = txn.trees_seen();
+    assert!(matches!(txn.give_up_blob(&digest('a'), now).unwrap(), GivenUp::Gone(Some(_))));
+    drop(txn);
+    // A look that missed a lease makes nobody forget it.
+    metadata.forget_trees(before, &[].into());
+    assert_eq!(metadata.namespaces_of_trees().len(), 1);
+    metadata.forget_trees(now, &[].into());
+    assert_eq!(metadata.namespaces_of_trees(), []);
 }
 
 #[test]

@@ -61,11 +61,12 @@ fn leases(metadata: &Metadata) -> Vec<String> {
 }
 
 fn evictable(metadata: &Metadata, now: u64) -> Vec<Evictable> {
-    metadata.read(|records| records.evictable(&kind(), at(now))).unwrap().snapshots
+    metadata.read(|records| records.evictable(&kind(), &[], at(now))).unwrap().all
 }
 
 fn evict(metadata: &Metadata, now: u64, seen: &Evictable) -> Option<Vec<LayerId>> {
-    change(metadata, now, |txn| txn.evict(&kind(), seen))
+    let EvictableName::Snapshot(name) = &seen.name else { panic!("a blob") };
+    change(metadata, now, |txn| txn.evict(&kind(), name, seen.removed_at, txn.trees_seen()))
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn evicting_gives_back_layers_that_nothing_else_names() {
     remove_at(&metadata, "one/2/top", 5, Some(&hour()));
     remove_at(&metadata, "one/2/base", 900, Some(&hour()));
     let [base, top] = &evictable(&metadata, 901)[..] else { panic!("not two") };
-    assert_eq!((top.name.1.as_str(), top.removed_at, &top.layers[..]), ("top", at(5), &[layers[1], layers[0]][..]));
+    assert_eq!((top.name.as_str(), top.removed_at, &top.layers[..]), ("top", at(5), &[layers[1], layers[0]][..]));
 
     assert_eq!(evict(&metadata, 901, top), Some(vec![layers[1]]));
     assert_eq!(leases(&metadata), ["one retention-19700101T001500Z of policy: base"], "an empty lease goes");
@@ -242,7 +243,7 @@ fn a_damaged_lease_keeps_nothing_from_being_removed_or_kept() {
     assert_eq!(held_by.as_str(), "retention-19700101T000000Z-2");
     // And what it may hold is not taken for something that can go.
     let evictable = evictable(&metadata, 7);
-    assert_eq!(evictable.iter().map(|snapshot| snapshot.name.1.as_str()).collect::<Vec<_>>(), ["base"]);
+    assert_eq!(evictable.iter().map(|snapshot| snapshot.name.as_str()).collect::<Vec<_>>(), ["base"]);
     // In the next stretch there is another lease.
     chain(&metadata, &["other"]);
     assert!(remove_at(&metadata, "one/2/other", 225, Some(&hour())).by_policy);
