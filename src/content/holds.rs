@@ -1,6 +1,6 @@
 //! Retained blobs: made containerd's again, and given up when no lease holds them any more.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::metadata::{Blob, Evictable, EvictableName, GivenUp, TreesSeen};
 use crate::types::{Digest, FileId, Scope};
@@ -63,60 +63,78 @@ impl Content {
         Ok(*scope == Scope::Plugin && self.metadata.cached_is_retained_blob(digest)?.unwrap_or(true))
     }
 
-    /// Gives up all retained blobs that no unexpired lease names and no tree holds, as of when these were looked at, one
-    /// short transaction each. `go_on` is asked now and then whether to.
+    /// Returns the retained blobs that no unexpired lease names, and when each was deleted. `go_on` is asked now and then
+    /// whether to.
     ///
     /// # Errors
-    /// Those of the store; what was given up before stays so.
-    pub fn give_up_unheld(
-        &self,
-        trees: TreesSeen,
-        in_tree: impl Fn(&Digest) -> bool,
-        go_on: impl Fn() -> bool,
-    ) -> Result<GivenUpBlobs> {
-        let (mut given_up, mut batch) = (GivenUpBlobs::default(), Vec::new());
-        let result = self.give_up_pages(trees, in_tree, go_on, &mut given_up, &mut batch);
-        let followed = self.follow_all(&mut batch);
-        result.and(followed).map(|()| given_up)
-    }
-
-    fn give_up_pages(
-        &self,
-        trees: TreesSeen,
-        in_tree: impl Fn(&Digest) -> bool,
-        go_on: impl Fn() -> bool,
-        given_up: &mut GivenUpBlobs,
-        batch: &mut Vec<GivenUpBlob>,
-    ) -> Result<()> {
-        let mut after = None;
+    /// Those of the store.
+    pub fn retained_unnamed(&self, go_on: impl Fn() -> bool) -> Result<Vec<(Digest, SystemTime)>> {
+        let (mut unnamed, mut after) = (Vec::new(), None);
         while go_on() {
             let page = self.metadata.retained_blobs(after.as_ref(), PAGE)?;
             for digest in &page {
-                // Without the write lock first: nearly all are held.
-                if in_tree(digest) || self.metadata.blob_held_by(digest, self.now())?.is_some() {
+                if self.metadata.blob_held_by(digest, self.now())?.is_some() {
                     continue;
                 }
-                let began = Instant::now();
-                match self.give_up_one(digest, trees)? {
-                    GivenUp::Gone(one) => {
-                        given_up.digests.push(digest.clone());
-                        batch.push(one);
-                        // The lock is not fair.
-                        std::thread::park_timeout(began.elapsed().min(MAX_REST));
-                    }
-                    GivenUp::Kept => {}
-                    GivenUp::TreesChanged => {
-                        given_up.trees_changed = true;
-                        return Ok(());
-                    }
-                }
-                if batch.len() >= BLOBS_AT_ONCE {
-                    self.follow_all(batch)?;
+                match self.metadata.retained_blob(digest) {
+                    Ok(retained) => unnamed.extend(retained.map(|retained| (digest.clone(), retained.removed_at))),
+                    // One damaged record must not keep all others.
+                    Err(err @ Error::Corrupt(_)) => tracing::error!(error = %err, %digest, "cannot be given up"),
+                    Err(err) => return Err(err),
                 }
             }
             after = page.into_iter().next_back();
             if after.is_none() {
                 break;
+            }
+        }
+        Ok(unnamed)
+    }
+
+    /// Gives up those of the candidates that no unexpired lease names and no tree holds, one short transaction each. What
+    /// trees hold was looked at after the candidates: what was deleted since may be in a tree that came with it. `go_on` is
+    /// asked now and then whether to.
+    ///
+    /// # Errors
+    /// Those of the store; what was given up before stays so.
+    pub fn give_up_unheld(
+        &self,
+        candidates: &[(Digest, SystemTime)],
+        trees: TreesSeen,
+        in_tree: impl Fn(&Digest) -> bool,
+        go_on: impl Fn() -> bool,
+    ) -> Result<GivenUpBlobs> {
+        let (mut given_up, mut batch) = (GivenUpBlobs::default(), Vec::new());
+        let candidates = candidates.iter().filter(|(digest, _)| !in_tree(digest)).take_while(|_| go_on());
+        let result = self.give_up_all(candidates, trees, &mut given_up, &mut batch);
+        let followed = self.follow_all(&mut batch);
+        result.and(followed).map(|()| given_up)
+    }
+
+    fn give_up_all<'a>(
+        &self,
+        candidates: impl Iterator<Item = &'a (Digest, SystemTime)>,
+        trees: TreesSeen,
+        given_up: &mut GivenUpBlobs,
+        batch: &mut Vec<GivenUpBlob>,
+    ) -> Result<()> {
+        for (digest, removed_at) in candidates {
+            let began = Instant::now();
+            match self.give_up_one(digest, *removed_at, trees)? {
+                GivenUp::Gone(one) => {
+                    given_up.digests.push(digest.clone());
+                    batch.push(one);
+                    // The lock is not fair.
+                    std::thread::park_timeout(began.elapsed().min(MAX_REST));
+                }
+                GivenUp::Kept => {}
+                GivenUp::TreesChanged => {
+                    given_up.trees_changed = true;
+                    return Ok(());
+                }
+            }
+            if batch.len() >= BLOBS_AT_ONCE {
+                self.follow_all(batch)?;
             }
         }
         Ok(())
@@ -172,10 +190,10 @@ impl Content {
         Ok(evicted)
     }
 
-    fn give_up_one(&self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<GivenUpBlob>> {
+    fn give_up_one(&self, digest: &Digest, removed_at: SystemTime, trees: TreesSeen) -> Result<GivenUp<GivenUpBlob>> {
         let turn = self.digests.take(digest);
         let mut txn = self.metadata.write(self.now())?;
-        let unnamed = match txn.give_up_blob(digest, trees)? {
+        let unnamed = match txn.give_up_blob(digest, removed_at, trees)? {
             GivenUp::Gone(unnamed) => unnamed,
             GivenUp::Kept => return Ok(GivenUp::Kept),
             GivenUp::TreesChanged => return Ok(GivenUp::TreesChanged),

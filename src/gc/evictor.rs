@@ -218,8 +218,9 @@ impl Work<'_> {
 
     /// Returns what could be evicted: what no client's lease names, nor holds with a tree as of what was looked at.
     fn stock(&self) -> Result<(Stock, TreesSeen)> {
-        let trees = self.pool.trees(SystemTime::now())?;
         let mut evictables = self.pool.snapshotter().evictable()?;
+        // Afterwards: of what is removed from now on, nobody looked whether a tree holds it.
+        let trees = self.pool.trees(SystemTime::now())?;
         evictables.all.retain(|one| match &one.name {
             EvictableName::Snapshot((namespace, name)) => !trees.hold_snapshot(namespace, name),
             EvictableName::Blob(digest) => !trees.hold_blob(digest),

@@ -27,11 +27,15 @@ pub(super) struct GivenUp {
 pub(super) fn give_up_unheld(pool: &Collectible, now: SystemTime, go_on: impl Fn() -> bool) -> Result<GivenUp> {
     let mut given_up = GivenUp::default();
     for _ in 0..ATTEMPTS {
+        // Before the trees: of what is removed from now on, nobody looked whether one holds it.
+        let snapshots = pool.snapshotter().retained_unnamed(&go_on)?;
+        let blobs = pool.content().retained_unnamed(&go_on)?;
         let trees = pool.trees(now)?;
         let in_tree = |name: &RetainedName| trees.hold_snapshot(&name.0, &name.1);
-        let snapshots = pool.snapshotter().give_up_unheld(trees.as_of(), in_tree, &go_on)?;
+        let snapshots = pool.snapshotter().give_up_unheld(&snapshots, trees.as_of(), in_tree, &go_on)?;
         given_up.snapshots.extend(snapshots.names);
-        let blobs = pool.content().give_up_unheld(trees.as_of(), |digest| trees.hold_blob(digest), &go_on)?;
+        let in_tree = |digest: &Digest| trees.hold_blob(digest);
+        let blobs = pool.content().give_up_unheld(&blobs, trees.as_of(), in_tree, &go_on)?;
         given_up.blobs.extend(blobs.digests);
         if !(snapshots.trees_changed || blobs.trees_changed) {
             return Ok(given_up);

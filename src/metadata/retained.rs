@@ -131,8 +131,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Gives up a retained snapshot that no tree held, unless an unexpired lease names it. Layers that nothing names any
-    /// more go to `trash`.
+    /// Gives up a retained snapshot that no tree held, unless it was removed anew since `removed_at`, or an unexpired lease
+    /// names it. Layers that nothing names any more go to `trash`.
     ///
     /// # Errors
     /// Those of the store.
@@ -140,12 +140,14 @@ impl Transaction<'_> {
         &mut self,
         kind: &MemberKind,
         name: &RetainedName,
+        removed_at: SystemTime,
         trees: TreesSeen,
     ) -> Result<GivenUp<Vec<LayerId>>> {
         if self.trees_seen() != trees {
             return Ok(GivenUp::TreesChanged);
         }
-        if self.held_by(&name.0, kind, &name.1, self.now)?.is_some() {
+        let same = self.metadata.retained(&name.0, &name.1)?.is_some_and(|now| now.removed_at == removed_at);
+        if !same || self.held_by(&name.0, kind, &name.1, self.now)?.is_some() {
             return Ok(GivenUp::Kept);
         }
         Ok(self.drop_retained(name)?.map_or(GivenUp::Kept, GivenUp::Gone))

@@ -135,16 +135,22 @@ impl Transaction<'_> {
         Ok(Some(retained.blob))
     }
 
-    /// Gives up a retained blob that no tree held, unless an unexpired lease names it. Its file is in `trash`, where
-    /// nothing else names it.
+    /// Gives up a retained blob that no tree held, unless it was deleted anew since `removed_at`, or an unexpired lease
+    /// names it. Its file is in `trash`, where nothing else names it.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn give_up_blob(&mut self, digest: &Digest, trees: TreesSeen) -> Result<GivenUp<Option<FileId>>> {
+    pub fn give_up_blob(
+        &mut self,
+        digest: &Digest,
+        removed_at: SystemTime,
+        trees: TreesSeen,
+    ) -> Result<GivenUp<Option<FileId>>> {
         if self.trees_seen() != trees {
             return Ok(GivenUp::TreesChanged);
         }
-        if self.blob_held_by(digest)?.is_some() {
+        let same = self.metadata.retained_blob(digest)?.is_some_and(|now| now.removed_at == removed_at);
+        if !same || self.blob_held_by(digest)?.is_some() {
             return Ok(GivenUp::Kept);
         }
         Ok(self.drop_retained_blob(digest)?.map_or(GivenUp::Kept, GivenUp::Gone))

@@ -173,7 +173,8 @@ fn delete(metadata: &Metadata, second: u64, byte: char) -> Result<DeletedBlob> {
 fn give_up(metadata: &Metadata, second: u64, byte: char) -> Option<Option<FileId>> {
     let mut txn = metadata.write(at(second)).unwrap();
     let trees = txn.trees_seen();
-    let given_up = txn.give_up_blob(&digest(byte), trees).unwrap();
+    let removed_at = metadata.retained_blob(&digest(byte)).unwrap().map_or(at(0), |retained| retained.removed_at);
+    let given_up = txn.give_up_blob(&digest(byte), removed_at, trees).unwrap();
     txn.commit().unwrap();
     match given_up {
         GivenUp::Gone(file) => Some(file),
@@ -234,9 +235,11 @@ fn what_a_tree_may_hold_waits_for_a_look_at_all_trees() {
     store(&metadata, &Scope::Plugin, 'a', true).unwrap();
     assert_eq!(delete(&metadata, 3, 'a').unwrap(), DeletedBlob::Undecided);
     let mut txn = metadata.write(at(3)).unwrap();
-    assert_eq!(txn.give_up_blob(&digest('a'), before).unwrap(), GivenUp::TreesChanged);
+    assert_eq!(txn.give_up_blob(&digest('a'), at(3), before).unwrap(), GivenUp::TreesChanged);
     let now = txn.trees_seen();
-    assert!(matches!(txn.give_up_blob(&digest('a'), now).unwrap(), GivenUp::Gone(Some(_))));
+    // It was deleted anew, after the look.
+    assert_eq!(txn.give_up_blob(&digest('a'), at(2), now).unwrap(), GivenUp::Kept);
+    assert!(matches!(txn.give_up_blob(&digest('a'), at(3), now).unwrap(), GivenUp::Gone(Some(_))));
     drop(txn);
     // A look that missed a lease makes nobody forget it.
     metadata.forget_trees(before, &[].into());
