@@ -60,6 +60,7 @@ impl Image {
         Image { index, manifest, config, layers, chain: chain_ids(&diff_ids) }
     }
 
+    /// Every blob of it.
     fn blobs(&self) -> BTreeSet<String> {
         [&self.index, &self.manifest, &self.config].into_iter().chain(&self.layers).cloned().collect()
     }
@@ -301,4 +302,26 @@ fn privileged_nothing_is_lost_to_collections_while_leases_come_and_go() {
         pool.operator.delete_lease(&format!("lease {number}")).unwrap();
     }
     expect_gone(&pool, SOON);
+}
+
+#[test]
+fn privileged_below_a_damaged_document_nothing_is_given_up() {
+    if !is_root("below_a_damaged_document_nothing_is_given_up") {
+        return;
+    }
+    let pool = Pool::start("");
+    let image = Image::pull(&pool, "default", 1);
+    let file = pool.site.blob_file(&image.manifest);
+    let whole = std::fs::read(&file).unwrap();
+    // No document any more, by its looks.
+    std::fs::write(&file, vec![0; whole.len()]).unwrap();
+    lease(&pool, "keep", &[], &image.index);
+    remove_all(&pool);
+    expect_only(&pool, &image);
+    assert!(std::fs::read_to_string(pool.site.log()).unwrap().contains("fsck --content"));
+    // What it says counts again as soon as it can be read.
+    std::fs::write(&file, whole).unwrap();
+    expect_only(&pool, &image);
+    pool.operator.delete_lease_with("keep", true).unwrap();
+    expect_gone(&pool, LIMIT);
 }

@@ -77,6 +77,10 @@ impl Content {
         self.clear(id, &linked);
         drop(turn);
         if stored == Stored::Exists {
+            if writer.lease.is_some() {
+                // It names the blob from now on, and who sent the upload counts on that.
+                self.metadata.sync()?;
+            }
             return Err(Error::AlreadyExists(Resource::Blob(digest.as_str().to_owned())));
         }
         let (started_at, updated_at) = (writer.started_at, writer.updated_at);

@@ -1,7 +1,8 @@
 //! The documents of images, as far as they say what they refer to: indexes, manifests, configurations.
 //!
 //! What a blob is is read from its shape, because whoever leases one says no more than its digest. One that is no document,
-//! or a malformed one, refers to nothing. Documents never change, so that what was read once is kept.
+//! or a malformed one, refers to nothing. That is said only of what has its digest: of one that is damaged or lost nobody
+//! knows what it refers to. Documents never change, so that what was read once is kept.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -13,11 +14,10 @@ use crate::types::{Digest, chain_ids};
 use crate::{Error, FsOp, Result};
 
 use super::Content;
+use super::hasher::Hasher;
 
 /// Nothing larger is read: what containerd allows for a manifest.
 const LARGEST: u64 = 8 << 20;
-/// How much is read to see whether it may be a document at all.
-const BEGINNING: u64 = 512;
 /// How many references are kept in memory, that a document was read counting as one.
 const KEPT: usize = 1 << 20;
 
@@ -47,16 +47,20 @@ struct Kept {
 /// An index of OCI, or a manifest list of Docker.
 #[derive(Deserialize)]
 struct Index {
-    manifests: Vec<Descriptor>,
-    subject: Option<Descriptor>,
+    /// A list that is empty may be `null` in what Go programs write.
+    manifests: Option<Vec<Descriptor>>,
 }
 
 /// A manifest of either.
 #[derive(Deserialize)]
 struct Manifest {
     config: Descriptor,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+}
+
+/// What an index or a manifest is about.
+#[derive(Deserialize)]
+struct Referrer {
     subject: Option<Descriptor>,
 }
 
@@ -80,7 +84,7 @@ impl Content {
     /// Returns what a blob refers to, whoever has it, retained or not; `None` where it is not here.
     ///
     /// # Errors
-    /// Those of the store; [`Error::Fs`].
+    /// Those of the store; [`Error::Fs`]; [`Error::Corrupt`] when it is damaged or its file is missing.
     pub fn document(&self, digest: &Digest) -> Result<Option<Arc<Document>>> {
         let Some(file) = self.metadata.blob_file(digest)? else { return Ok(None) };
         if let Some(document) = self.documents.get(digest) {
@@ -88,28 +92,27 @@ impl Content {
         }
         let document = match self.read_document(digest, file.size)? {
             Some(bytes) => Arc::new(Document::parse(&bytes)),
-            // Lost, and perhaps there again another time.
-            None => return Ok(Some(Arc::default())),
+            // Removed meanwhile.
+            None if self.metadata.blob_file(digest)?.is_none() => return Ok(None),
+            None => return Err(Error::Corrupt(format!("the file of blob {digest} is missing; see leasehold fsck"))),
         };
         self.documents.keep(digest, &document);
         Ok(Some(document))
     }
 
-    /// Reads what may be a document; nothing of what is none, and `None` when the file is missing.
+    /// Reads what may be a document; nothing of what is too large for one, and `None` when the file is missing.
     fn read_document(&self, digest: &Digest, size: u64) -> Result<Option<Vec<u8>>> {
         if size > LARGEST {
             return Ok(Some(Vec::new()));
         }
-        let Some(mut file) = self.files.open_blob(digest)? else { return Ok(None) };
+        let Some(file) = self.files.open_blob(digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        let mut read = |limit: u64, bytes: &mut Vec<u8>| {
-            (&mut file).take(limit).read_to_end(bytes).map_err(Error::fs(FsOp::Read, "blobs".as_ref()))
-        };
-        read(BEGINNING, &mut bytes)?;
-        if bytes.trim_ascii_start().first() != Some(&b'{') {
-            return Ok(Some(Vec::new()));
+        file.take(LARGEST).read_to_end(&mut bytes).map_err(Error::fs(FsOp::Read, "blobs".as_ref()))?;
+        let mut hasher = Hasher::new(digest.algorithm());
+        hasher.update(&bytes);
+        if hasher.digest()? != *digest {
+            return Err(Error::Corrupt(format!("blob {digest} is damaged; see leasehold fsck --content")));
         }
-        read(LARGEST - BEGINNING, &mut bytes)?;
         Ok(Some(bytes))
     }
 }
@@ -118,12 +121,15 @@ impl Document {
     /// Reads a document as everything that it may be.
     fn parse(bytes: &[u8]) -> Document {
         let mut document = Document::default();
-        if let Ok(Index { manifests, subject }) = serde_json::from_slice(bytes) {
-            document.documents.extend(manifests.into_iter().chain(subject).filter_map(Descriptor::digest));
+        if let Ok(Index { manifests }) = serde_json::from_slice(bytes) {
+            document.documents.extend(manifests.into_iter().flatten().filter_map(Descriptor::digest));
         }
-        if let Ok(Manifest { config, layers, subject }) = serde_json::from_slice(bytes) {
-            document.documents.extend(std::iter::once(config).chain(subject).filter_map(Descriptor::digest));
-            document.layers.extend(layers.into_iter().filter_map(Descriptor::digest));
+        if let Ok(Manifest { config, layers }) = serde_json::from_slice(bytes) {
+            document.documents.extend(config.digest());
+            document.layers.extend(layers.into_iter().flatten().filter_map(Descriptor::digest));
+        }
+        if let Ok(Referrer { subject }) = serde_json::from_slice(bytes) {
+            document.documents.extend(subject.and_then(Descriptor::digest));
         }
         if let Ok(Configuration { rootfs: RootFs { diff_ids } }) = serde_json::from_slice(bytes) {
             document.chain_ids = chain_ids(diff_ids.iter().map(String::as_str));
@@ -189,6 +195,9 @@ mod tests {
         let manifest = parse(r#"{"config":{<a>,"mediaType":"x"},"layers":[{<b>},{<c>}],"subject":{<d>}}"#);
         let (documents, layers) = (['a', 'd'].map(digest).into(), ['b', 'c'].map(digest).into());
         assert_eq!(manifest, Document { documents, layers, ..Document::default() });
+        // Go writes a list that it did not make as null.
+        assert_eq!(parse(r#"{"manifests":null,"subject":{<c>}}"#).documents, [digest('c')]);
+        assert_eq!(parse(r#"{"config":{<a>},"layers":null}"#).documents, [digest('a')]);
         let diff_ids = format!(r#"["{}","{}"]"#, digest('a'), digest('b'));
         let configuration =
             parse(&format!(r#"{{"config":{{"Env":3}},"rootfs":{{"type":"layers","diff_ids":{diff_ids}}}}}"#));

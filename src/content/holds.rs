@@ -40,22 +40,26 @@ impl Content {
     pub(super) fn adopt(&self, scope: &Scope, digest: &Digest) -> Result<Option<Blob>> {
         // Without the write lock first: nearly nothing that is asked for is retained.
         if *scope != Scope::Plugin || self.metadata.retained_blob(digest).is_ok_and(|retained| retained.is_none()) {
-            return Ok(None);
+            return self.found_again(scope, digest);
         }
         let mut txn = self.metadata.write(self.now())?;
         let Some(blob) = txn.adopt_blob(digest)? else {
             drop(txn);
-            // By somebody else, or given up.
-            return match self.metadata.blob(scope, digest) {
-                Err(Error::NotFound(_)) => Ok(None),
-                found => found.map(Some),
-            };
+            return self.found_again(scope, digest);
         };
         failpoint::hit("adopt: before the record");
         txn.commit()?;
         failpoint::hit("adopt: record written");
         tracing::info!(%digest, "a retained blob is in use again");
         Ok(Some(blob))
+    }
+
+    /// Looks once more for a blob that was not there: somebody else may have adopted it, or uploaded it, between the looks.
+    fn found_again(&self, scope: &Scope, digest: &Digest) -> Result<Option<Blob>> {
+        match self.metadata.blob(scope, digest) {
+            Err(Error::NotFound(_)) => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// Whether asking for a blob that is not there may adopt it, as far as is known without the disk.

@@ -69,7 +69,10 @@ impl Content {
         let _being_made = self.being_made.take(&id);
         // The file first: what has a record has a file.
         let shared = match &expected {
-            Some(digest) => self.share(entered.name().scope(), digest, total, id)?,
+            // What failed may have given the file its second name.
+            Some(digest) => {
+                self.share(entered.name().scope(), digest, total, id).map_err(|err| self.take_back(id, err))?
+            }
             None => None,
         };
         let is_shared = shared.is_some();

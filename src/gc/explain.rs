@@ -1,7 +1,6 @@
 //! What keeps something: a snapshot of either socket, a retained one, a blob of the API socket, or a directory. What
 //! leases and containerd say of blobs is in `blobs.rs`.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Component, Path};
 use std::time::SystemTime;
@@ -84,7 +83,7 @@ impl Collectible {
         let (found, chains, above) = self.snapshotter().metadata().read(|records| {
             let found = find(records, &question, namespace)?;
             let chains = self.chains(records, &found, what, now)?;
-            let above = found.plugin.iter().map(|key| self.above(records, key)).collect::<Result<Vec<_>>>()?;
+            let above = found.plugin.iter().map(|key| above(records, key)).collect::<Result<Vec<_>>>()?;
             Ok((found, chains, above))
         })?;
         let mut explained = Vec::new();
@@ -113,15 +112,6 @@ impl Collectible {
             Question::Layer(_) => {}
         }
         Ok(explained)
-    }
-
-    fn above(&self, records: &Consistent<'_>, key: &SnapshotKey) -> Result<BTreeSet<String>> {
-        match self.snapshotter().metadata().snapshot(key) {
-            Ok(snapshot) => above(records, key, &snapshot),
-            // Removed meanwhile.
-            Err(Error::NotFound(_)) => Ok(BTreeSet::new()),
-            Err(err) => Err(err),
-        }
     }
 
     fn question<'q>(&self, what: &'q str) -> Result<Question<'q>> {

@@ -6,16 +6,17 @@ use std::time::SystemTime;
 use super::explain::Reason;
 use super::pool::Collectible;
 use crate::Result;
-use crate::metadata::{Consistent, Kind, Snapshot};
+use crate::metadata::{Consistent, Kind};
 use crate::types::{Scope, SnapshotKey};
 
 /// The most leases that are told.
 const TOLD: usize = 32;
 
-/// Returns the names of snapshots of the same namespace, retained ones included, that have the layer of `snapshot` below
+/// Returns the names of snapshots of the same namespace, retained ones included, that have the layer of `key` below
 /// them, as leases call them.
-pub(super) fn above(records: &Consistent<'_>, key: &SnapshotKey, snapshot: &Snapshot) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+pub(super) fn above(records: &Consistent<'_>, key: &SnapshotKey) -> Result<BTreeSet<String>> {
+    // From the same state: reading another one inside would wait for who waits for this one.
+    let (snapshot, mut names) = (records.snapshot(key)?, BTreeSet::new());
     let (Some(layer), Some(namespace)) = (snapshot.layer, key.namespace()) else { return Ok(names) };
     if snapshot.kind != Kind::Committed {
         return Ok(names);

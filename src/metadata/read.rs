@@ -152,6 +152,14 @@ impl Consistent<'_> {
 }
 
 impl Consistent<'_> {
+    /// Reads a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and those of the store.
+    pub fn snapshot(&self, key: &SnapshotKey) -> Result<Snapshot> {
+        found(key, self.txn.get(Column::Snapshots, &schema::snapshot(key))?)
+    }
+
     /// Reads a layer; `None` when there is no such record.
     ///
     /// # Errors

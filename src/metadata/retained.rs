@@ -146,7 +146,9 @@ impl Transaction<'_> {
         if self.trees_seen() != trees {
             return Ok(GivenUp::TreesChanged);
         }
-        let same = self.metadata.retained(&name.0, &name.1)?.is_some_and(|now| now.removed_at == removed_at);
+        let bytes = self.txn.get(Column::Retained, &schema::retained(&name.0, &name.1))?;
+        let now = bytes.as_deref().map(Retained::decode).transpose()?;
+        let same = now.is_some_and(|now| now.removed_at == removed_at);
         if !same || self.held_by(&name.0, kind, &name.1, self.now)?.is_some() {
             return Ok(GivenUp::Kept);
         }

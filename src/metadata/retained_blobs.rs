@@ -149,7 +149,9 @@ impl Transaction<'_> {
         if self.trees_seen() != trees {
             return Ok(GivenUp::TreesChanged);
         }
-        let same = self.metadata.retained_blob(digest)?.is_some_and(|now| now.removed_at == removed_at);
+        let bytes = self.txn.get(Column::RetainedBlobs, &schema::content::retained_blob(digest))?;
+        let now = bytes.as_deref().map(RetainedBlob::decode).transpose()?;
+        let same = now.is_some_and(|now| now.removed_at == removed_at);
         if !same || self.blob_held_by(digest)?.is_some() {
             return Ok(GivenUp::Kept);
         }
