@@ -48,8 +48,6 @@ impl Content {
             }
             given_up += usize::from(self.expire_one(&name, id, now)?);
         }
-        // What failed on its way may have been counted wrongly.
-        self.count_ingests_again()?;
         Ok(given_up)
     }
 
