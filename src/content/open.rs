@@ -228,7 +228,7 @@ impl Content {
         writer.truncate()
     }
 
-    /// Counts the ingests that there are. Those that come or go meanwhile may be missed until the next time.
+    /// Counts the ingests that there are. Those that come or go meanwhile may be missed until the next start.
     pub(super) fn count_ingests_again(&self) -> Result<()> {
         let mut counted = 0;
         self.metadata.read(|records| {
