@@ -10,6 +10,7 @@ mod background;
 pub mod cli;
 pub mod config;
 pub mod content;
+pub mod diff;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;

@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gc", &["content", "diff", "leases", "snapshotter"]),
     ("snapshotter", &["background", "metadata", "overlay"]),
     ("content", &["background", "metadata", "overlay"]),
-    ("diff", &["metadata", "overlay"]),
+    ("diff", &["content", "snapshotter"]),
     ("namespaces", &["leases"]),
     ("leases", &["metadata"]),
     ("metadata", &["failpoint", "store"]),

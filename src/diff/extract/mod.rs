@@ -1,0 +1,1 @@
+//! The entries of a tar stream, made beneath one directory.

@@ -1,0 +1,1 @@
+//! The uncompressed stream of a blob, with its digest.
