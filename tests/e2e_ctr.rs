@@ -49,7 +49,8 @@ fn check(test: &str, program: impl FnOnce() -> std::path::PathBuf) {
     if !ready(test) {
         return;
     }
-    let site = Site::new();
+    // What it uploads is held by nothing at first, and the first collection must not come in between.
+    let site = Site::with_settings("[gc]\nstartup_delay = \"10m\"\n");
     let daemon = site.start();
     let ctr = Ctr { site, program: program() };
     check_server(&ctr);
