@@ -58,6 +58,9 @@ pub use repair::fsck_offline;
 pub use session::{Action, Message, Reply, Session, Step};
 pub use verify::{Damage, DamageKind, verify_offline};
 
+/// For whoever reads blobs that are not in this store.
+pub(crate) use hasher::Hasher;
+
 use crate::Result;
 use crate::metadata::{Metadata, Retention};
 use crate::types::{Digest, FileId, LayerId};
