@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, SharingPolicy};
 use crate::content::{self, Content, Files};
+use crate::diff::{self, Differ};
 use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
 use crate::grpc::{Listener, Servers};
 use crate::leases::{Changes, Leases};
@@ -37,6 +38,7 @@ pub struct App {
     leases: Arc<Leases>,
     collectible: Arc<Collectible>,
     content: Arc<Content>,
+    differ: Arc<Differ>,
     host: HostFeatures,
     // Last: given back when everything else is gone.
     _lock: PoolLock,
@@ -116,7 +118,8 @@ impl App {
         let neighbour = Box::new(Neighbour { snapshotter: snapshotter.clone(), changes: leases.changes().clone() });
         let content = Content::start(metadata, Arc::new(files), content_settings(&config), blobs, neighbour)?;
         let collectible = Arc::new(Collectible::new(snapshotter.clone(), content.clone(), leases.clone()));
-        Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
+        let differ = Differ::new(snapshotter.clone(), content.clone(), differ_settings(&config, &host));
+        Ok(App { config, snapshotter, leases, collectible, content, differ: Arc::new(differ), host, _lock: lock })
     }
 
     /// Has something done with the blobs of a pool that nobody serves, and gives it back.
@@ -143,7 +146,9 @@ impl App {
         let evictor = Evictor::start(self.collectible.clone(), eviction_limits(&self.config))?;
         let result = runtime.block_on(self.serve());
         // What did not end within the grace period gets a last second; recovery covers the rest.
+        self.differ.release();
         runtime.shutdown_timeout(Duration::from_secs(1));
+        self.differ.join();
         evictor.stop();
         collector.stop();
         // Before what it hands its files to.
@@ -168,8 +173,10 @@ impl App {
             self.leases.clone(),
             self.collectible.clone(),
             self.content.clone(),
+            self.differ.clone(),
             self.host.clone(),
             threads,
+            self.config.diff.max_concurrent_applies,
         );
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));
@@ -304,6 +311,17 @@ fn content_settings(config: &Config) -> content::Settings {
         max_ingests: config.content.max_ingests,
         sharing,
         retention: Retention::new(config.retention.after_remove),
+    }
+}
+
+fn differ_settings(config: &Config, host: &HostFeatures) -> diff::Settings {
+    let config = &config.diff;
+    diff::Settings {
+        limits: diff::Limits { max_size: config.max_layer_size, max_ratio: config.max_ratio as u64 },
+        extraction: diff::extract::Limits::default(),
+        sync: config.sync,
+        userxattr: host.userxattr,
+        content_root: config.content_root.clone(),
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Resource {
     Blob(String),
     /// An upload in progress by its ref.
     Ingest(String),
+    /// A directory by its path.
+    Directory(String),
 }
 
 impl fmt::Display for Resource {
@@ -41,6 +43,7 @@ impl fmt::Display for Resource {
             Resource::Lease(id) => write!(f, "lease {}", Shortened(id)),
             Resource::Blob(digest) => write!(f, "blob {}", Shortened(digest)),
             Resource::Ingest(name) => write!(f, "ingest {}", Shortened(name)),
+            Resource::Directory(path) => write!(f, "directory {}", Shortened(path)),
             Resource::Plugin(name) => write!(f, "plugin {}", Shortened(name)),
             Resource::Namespace(name) => write!(f, "namespace {}", Shortened(name)),
         }
