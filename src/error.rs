@@ -184,6 +184,12 @@ pub enum FsOp {
     Truncate,
     /// `link`
     Link,
+    /// `symlink`
+    Symlink,
+    /// `readlink`
+    ReadLink,
+    /// `mknod`
+    MakeNode,
     /// `rename`
     Rename,
     /// `unlink` and `rmdir`
@@ -198,6 +204,10 @@ pub enum FsOp {
     Chown,
     /// `chmod`
     Chmod,
+    /// `setxattr`, `getxattr` and `listxattr`
+    Xattr,
+    /// `utimensat`
+    SetTimes,
     /// `fsync`, `fdatasync` and `syncfs`
     Sync,
     /// `mount` and `umount`
@@ -217,6 +227,9 @@ impl fmt::Display for FsOp {
             FsOp::Write => "write",
             FsOp::Truncate => "truncate",
             FsOp::Link => "link",
+            FsOp::Symlink => "symlink",
+            FsOp::ReadLink => "readlink",
+            FsOp::MakeNode => "mknod",
             FsOp::Rename => "rename",
             FsOp::Remove => "remove",
             FsOp::List => "readdir",
@@ -224,6 +237,8 @@ impl fmt::Display for FsOp {
             FsOp::StatFs => "statfs",
             FsOp::Chown => "chown",
             FsOp::Chmod => "chmod",
+            FsOp::Xattr => "xattr",
+            FsOp::SetTimes => "utimensat",
             FsOp::Sync => "sync",
             FsOp::Mount => "mount",
             FsOp::Lock => "lock",
