@@ -187,6 +187,12 @@ pub enum FsOp {
     Truncate,
     /// `link`
     Link,
+    /// `symlink`
+    Symlink,
+    /// `readlink`
+    ReadLink,
+    /// `mknod`
+    MakeNode,
     /// `rename`
     Rename,
     /// `unlink` and `rmdir`
@@ -201,6 +207,10 @@ pub enum FsOp {
     Chown,
     /// `chmod`
     Chmod,
+    /// `setxattr`, `getxattr` and `listxattr`
+    Xattr,
+    /// `utimensat`
+    SetTimes,
     /// `fsync`, `fdatasync` and `syncfs`
     Sync,
     /// `mount` and `umount`
@@ -220,6 +230,9 @@ impl fmt::Display for FsOp {
             FsOp::Write => "write",
             FsOp::Truncate => "truncate",
             FsOp::Link => "link",
+            FsOp::Symlink => "symlink",
+            FsOp::ReadLink => "readlink",
+            FsOp::MakeNode => "mknod",
             FsOp::Rename => "rename",
             FsOp::Remove => "remove",
             FsOp::List => "readdir",
@@ -227,6 +240,8 @@ impl fmt::Display for FsOp {
             FsOp::StatFs => "statfs",
             FsOp::Chown => "chown",
             FsOp::Chmod => "chmod",
+            FsOp::Xattr => "xattr",
+            FsOp::SetTimes => "utimensat",
             FsOp::Sync => "sync",
             FsOp::Mount => "mount",
             FsOp::Lock => "lock",
