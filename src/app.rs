@@ -318,7 +318,12 @@ fn differ_settings(config: &Config, host: &HostFeatures) -> diff::Settings {
     let config = &config.diff;
     diff::Settings {
         limits: diff::Limits { max_size: config.max_layer_size, max_ratio: config.max_ratio as u64 },
-        extraction: diff::extract::Limits::default(),
+        extraction: diff::extract::Limits {
+            entries: if config.max_entries == 0 { u64::MAX } else { config.max_entries as u64 },
+            // Where nobody may make them.
+            devices: if host.userns { diff::extract::Devices::Skip } else { diff::extract::Devices::Make },
+            ..diff::extract::Limits::default()
+        },
         sync: config.sync,
         userxattr: host.userxattr,
         content_root: config.content_root.clone(),

@@ -234,7 +234,7 @@ impl Default for Config {
                 max_concurrent_applies: 0,
                 max_layer_size: 256 << 30,
                 max_ratio: 1100,
-                max_entries: 0,
+                max_entries: 10_000_000,
             },
             limits: Limits { max_concurrent_requests: 32, min_free: 64 << 20 },
             log: Log { level: "info".into(), format: LogFormat::Text },
