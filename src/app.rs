@@ -25,7 +25,7 @@ use crate::leases::{Changes, Leases};
 use crate::metadata::{Metadata, Retention};
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
 use crate::pool::PoolLock;
-use crate::snapshotter::{Settings, Snapshotter};
+use crate::snapshotter::{Reuse, Settings, Snapshotter};
 use crate::store::Durability;
 use crate::telemetry;
 use crate::types::LayerId;
@@ -292,6 +292,7 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         min_free: config.limits.min_free,
         waiting_for_space: config.limits.max_concurrent_requests.div_ceil(8),
         retention: Retention::new(config.retention.after_remove),
+        reuse: Reuse { enabled: true, per_namespace: false },
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,
         cleanup_wait: config.reclaim.cleanup_wait,

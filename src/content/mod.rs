@@ -156,7 +156,7 @@ impl Content {
             digests: Arc::default(),
             being_made: Arc::default(),
             ingests: AtomicUsize::new(report.ingests),
-            boot: recover::boot(),
+            boot: crate::overlay::boot(),
             janitor: Janitor::new(report.orphans),
             crews: Crews::default(),
             documents: Documents::default(),
