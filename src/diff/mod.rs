@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-pub use apply::{Apply, Job};
+pub use apply::{Apply, Begun, Job};
 pub use stream::{Limits, Uncompressed};
 
 use crate::content::Content;
