@@ -285,7 +285,7 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         min_free: config.limits.min_free,
         waiting_for_space: config.limits.max_concurrent_requests.div_ceil(8),
         retention: Retention::new(config.retention.after_remove),
-        reuse: Reuse { enabled: true, per_namespace: false },
+        reuse: Reuse { enabled: true, per_namespace: false, fetch: false },
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,
         cleanup_wait: config.reclaim.cleanup_wait,
