@@ -293,8 +293,9 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         waiting_for_space: config.limits.max_concurrent_requests.div_ceil(8),
         retention: Retention::new(config.retention.after_remove),
         reuse: Reuse {
-            enabled: config.diff.reuse == config::Reuse::Apply,
+            enabled: config.diff.reuse != config::Reuse::Off,
             per_namespace: config.diff.share == config::SharedBy::Namespace,
+            fetch: config.diff.reuse == config::Reuse::Fetch,
         },
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,

@@ -153,6 +153,8 @@ pub enum Reuse {
     Off,
     /// They are not unpacked again.
     Apply,
+    /// Nor are they fetched again.
+    Fetch,
 }
 
 /// Who has layers together.

@@ -247,7 +247,7 @@ fn values_are_checked() {
     }
     assert_eq!(Config::parse("gc.pause_threshold = 0").unwrap().gc.pause_threshold.as_f64(), 0.0);
     assert_snapshot!(mistake("log.level = 'info,=x=y'"), @r#"log.level: "info,=x=y": invalid filter directive"#);
-    assert_snapshot!(mistake("diff.reuse = 'always'"), @r#"diff.reuse: expected "off" or "apply", found "always""#);
+    assert_snapshot!(mistake("diff.reuse = 'always'"), @r#"diff.reuse: expected "off", "apply" or "fetch", found "always""#);
     assert_snapshot!(mistake("diff.share = true"), @r#"diff.share: expected "all" or "namespace", found true"#);
     assert_snapshot!(mistake("diff.content_root = 'content'"), @r#"diff.content_root: expected an absolute path, found "content""#);
     assert_eq!(Config::parse("diff.content_root = ''").unwrap().diff.content_root, None);

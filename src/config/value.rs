@@ -187,7 +187,8 @@ pub(super) fn reuse(value: &Value<'_>) -> Result<Reuse> {
     match value.as_str() {
         Some("off") => Ok(Reuse::Off),
         Some("apply") => Ok(Reuse::Apply),
-        _ => Err(expected(r#""off" or "apply""#, value)),
+        Some("fetch") => Ok(Reuse::Fetch),
+        _ => Err(expected(r#""off", "apply" or "fetch""#, value)),
     }
 }
 

@@ -78,7 +78,9 @@ impl Snapshotter {
             failpoint::hit("commit: whiteouts removed");
             usage = None;
         }
-        let verified = of.applied.verified && !of.applied.base && self.is_sound(&of.applied.boot);
+        // Who had the mounts since Prepare may have used them, and asked for nothing.
+        let untouched = of.applied.verified && !self.dirs.was_mounted(of.layer)?;
+        let verified = untouched && !of.applied.base && self.is_sound(&of.applied.boot);
         let known = self.shares_in(&commit.key).filter(|_| verified).map(|namespace| Known {
             diff_id: of.applied.diff_id.clone(),
             size: of.applied.size,
@@ -94,7 +96,7 @@ impl Snapshotter {
             Some(known) => self.same_layer(known, of.layer)?,
             None => None,
         };
-        let usage = usage.filter(|_| of.applied.verified);
+        let usage = usage.filter(|_| untouched);
         Ok(Settled { of, known, other, usage })
     }
 

@@ -13,6 +13,8 @@ use crate::store::Durability;
 use crate::types::{Labels, SnapshotKey, label};
 
 mod commit;
+mod fetch;
+mod model;
 mod share;
 
 /// A pool without a daemon, where layers are made by hand.
@@ -91,7 +93,7 @@ fn start(dir: &Path, reuse: Reuse) -> Running {
 
 impl Pool {
     fn new() -> Pool {
-        Pool::with(Reuse { enabled: true, per_namespace: false })
+        Pool::with(Reuse { enabled: true, per_namespace: false, fetch: false })
     }
 
     fn with(reuse: Reuse) -> Pool {
