@@ -74,7 +74,7 @@ pub(super) struct Setter {
 
 impl Setter {
     /// Gives an open file or directory what the entry says. A directory gets its times when all is in it. Returns what
-    /// it was before.
+    /// it was before, but for the blocks.
     pub fn set_open(self, fd: BorrowedFd<'_>, path: &[u8], entry: &Entry) -> Result<Stat> {
         let failed = |op, err: Errno| Error::fs(op, shown(path))(err);
         let header = &entry.header;
@@ -94,14 +94,17 @@ impl Setter {
         if kind != FileType::Directory {
             futimens(fd, &times(header)).map_err(|err| failed(FsOp::SetTimes, err))?;
         }
-        Ok(stat)
+        // Attributes may take blocks.
+        if xattrs { fstat(fd).map_err(|err| failed(FsOp::Stat, err)) } else { Ok(stat) }
     }
 
-    /// Gives `name` in `dir`, which is no directory, what the entry says, without following it. Returns what it was before.
+    /// Gives `name` in `dir`, which is no directory, what the entry says, without following it. Returns what it
+    /// was before, but for the blocks.
     pub fn set_named(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
         let failed = |op, err: Errno| Error::fs(op, shown(path))(err);
         let header = &entry.header;
-        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::Stat, err))?;
+        let look = || statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::Stat, err));
+        let stat = look()?;
         let owner = Owner::of(header);
         let chown = owner.differs(&stat);
         if chown {
@@ -120,7 +123,8 @@ impl Setter {
             set_mode(dir, name, mode).map_err(|err| failed(FsOp::Chmod, err))?;
         }
         utimensat(dir, name, &times(header), AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::SetTimes, err))?;
-        Ok(stat)
+        // Attributes may take blocks.
+        if xattrs { look() } else { Ok(stat) }
     }
 
     /// Sets the extended attributes, and tells whether there were any.
