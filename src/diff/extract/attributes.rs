@@ -98,15 +98,25 @@ impl Setter {
         if xattrs { fstat(fd).map_err(|err| failed(FsOp::Stat, err)) } else { Ok(stat) }
     }
 
-    /// Gives `name` in `dir`, which is no directory, what the entry says, without following it. Returns what it
-    /// was before, but for the blocks.
+    /// Gives `name` in `dir`, which was just made and is no directory, what the entry says, without following it. Returns
+    /// what it was before, but for the blocks.
     pub fn set_named(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
+        self.set(dir, name, path, entry, false)
+    }
+
+    /// Gives another name of a file what its entry says.
+    pub fn set_linked(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
+        // A change of the owner to what it is takes capabilities away, which a new file does not have.
+        self.set(dir, name, path, entry, true)
+    }
+
+    fn set(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry, chown: bool) -> Result<Stat> {
         let failed = |op, err: Errno| Error::fs(op, shown(path))(err);
         let header = &entry.header;
         let look = || statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::Stat, err));
         let stat = look()?;
         let owner = Owner::of(header);
-        let chown = owner.differs(&stat);
+        let chown = chown || owner.differs(&stat);
         if chown {
             let result = chownat(dir, name, owner.uid(), owner.gid(), AtFlags::SYMLINK_NOFOLLOW);
             result.map_err(|err| failed(FsOp::Chown, err))?;
