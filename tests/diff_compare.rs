@@ -43,7 +43,9 @@ fn same_as_containerd(chain: &Chain, epoch: Option<i64>) -> Vec<u8> {
     let (ours, written) = chain.compare(TAR, epoch).unwrap();
     let theirs = chain.reference(epoch);
     assert_eq!(entries(&ours), entries(&theirs));
-    assert!(ours == theirs, "the streams differ in something else than names");
+    let first = ours.iter().zip(&theirs).position(|(one, other)| one != other);
+    let block = |tar: &[u8]| first.map(|at| tar[at / 512 * 512..][..512].escape_ascii().to_string().replace("\\x00", ""));
+    assert!(ours == theirs, "first at {first:?}:\n{:?}\n{:?}", block(&ours), block(&theirs));
     assert_eq!(written.size, ours.len() as u64);
     ours
 }

@@ -170,7 +170,9 @@ fn seal(block: &mut [u8; BLOCK]) {
     put_text(block, 263, 2, b"00");
     put_text(block, 148, 8, b"        ");
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    // Its end is a zero byte and a space.
     put_octal(block, 148, 7, sum.into());
+    put_text(block, 154, 1, &[0]);
 }
 
 fn put_text(block: &mut [u8; BLOCK], at: usize, room: usize, text: &[u8]) {
