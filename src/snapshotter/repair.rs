@@ -111,7 +111,7 @@ impl Check<'_> {
                 let counted = self.snapshots.values().filter(|one| one.layer == Some(*id)).count() + retained.count();
                 let mut txn = self.metadata.write(SystemTime::now())?;
                 self.require_same(&txn, key)?;
-                txn.repair_references(*id, u32::try_from(counted).unwrap_or(u32::MAX))?;
+                txn.remake_layer(*id, u32::try_from(counted).unwrap_or(u32::MAX), key)?;
                 txn.commit()?;
                 "record made again".into()
             }
@@ -124,8 +124,10 @@ impl Check<'_> {
                 if txn.layer(*layer)?.as_ref() != Some(recorded) {
                     return Ok(Some("changed meanwhile; run fsck again".into()));
                 }
-                txn.repair_references(*layer, *counted)?;
+                let unnamed = txn.repair_references(*layer, *counted)?;
                 txn.commit()?;
+                // What was staged for it; it has a record in trash.
+                trash.extend(unnamed.into_iter().filter(|id| id != layer));
                 if *counted > 0 {
                     return Ok(Some("counted again".into()));
                 }
@@ -216,7 +218,7 @@ impl Check<'_> {
             crate::failpoint::hit("repair: damaged snapshot dropped");
             // Not before the record is gone: until then the snapshot may be another one by now. After a crash here,
             // start-up sets aside what has content and no record.
-            if let Some(layer) = unnamed {
+            for layer in unnamed {
                 self.dirs.set_aside(layer)?;
                 crate::failpoint::hit("repair: set aside");
             }

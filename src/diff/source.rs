@@ -1,0 +1,91 @@
+//! Where the blob of a layer is read from.
+//!
+//! From a file, always: a blob that comes through somebody's API comes in pieces, each with a question and an answer. Ours
+//! were checked when they were made. Those in containerd's directory are checked while they are read.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Advice, CWD, FileType, Mode, OFlags, fadvise, fstat, openat};
+use rustix::io::Errno;
+
+use crate::content::Content;
+use crate::types::{Digest, Scope};
+use crate::{Error, FsOp, Resource, Result};
+
+use super::stream::{Source, Verified};
+
+/// The stores that blobs may be in.
+pub(super) struct Sources {
+    content: Arc<Content>,
+    /// The directory of containerd's own content store.
+    content_root: Option<PathBuf>,
+}
+
+/// A blob that can be read.
+pub(super) struct Blob {
+    pub source: Source,
+    pub size: u64,
+}
+
+impl Sources {
+    pub fn new(content: Arc<Content>, content_root: Option<PathBuf>) -> Sources {
+        Sources { content, content_root }
+    }
+
+    /// Opens a blob that is said to have `size` bytes, where that is not 0.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when containerd may know where it is, [`Error::NotFound`] for other clients;
+    /// [`Error::Mismatch`] for another size.
+    pub fn open(&self, scope: &Scope, digest: &Digest, size: u64) -> Result<Blob> {
+        if let Some((file, size)) = self.content.open_file(scope, digest)? {
+            read_ahead(&file);
+            return Ok(Blob { source: Box::new(file), size });
+        }
+        if *scope != Scope::Plugin {
+            return Err(Error::NotFound(named(digest)));
+        }
+        let Some(root) = &self.content_root else {
+            return Err(Error::Unsupported(format!("a layer whose blob {digest} is not in leasehold's content store")));
+        };
+        let path = root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex());
+        let Some((file, found)) = open_foreign(&path)? else {
+            return Err(Error::Unsupported(format!(
+                "a layer whose blob {digest} is neither in leasehold's content store nor in diff.content_root ({})",
+                root.display()
+            )));
+        };
+        if size != 0 && size != found {
+            let problem = format!("{} has {found} bytes instead of {size}", path.display());
+            return Err(Error::Mismatch { resource: named(digest), problem });
+        }
+        read_ahead(&file);
+        Ok(Blob { source: Box::new(Verified::start(Box::new(file), digest.clone())?), size: found })
+    }
+}
+
+/// Opens a file that others own, with its size; `None` when there is none.
+fn open_foreign(path: &Path) -> Result<Option<(File, u64)>> {
+    // What is no file must not keep the open waiting.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(CWD, path, flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        opened => opened.map_err(Error::fs(FsOp::Open, path))?,
+    };
+    let stat = fstat(&file).map_err(Error::fs(FsOp::Stat, path))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Error::fs(FsOp::Open, path)(Errno::INVAL));
+    }
+    Ok(Some((file.into(), u64::try_from(stat.st_size).unwrap_or(0))))
+}
+
+fn read_ahead(file: &File) {
+    // Nothing but a hint.
+    let _ = fadvise(file, 0, None, Advice::Sequential);
+}
+
+fn named(digest: &Digest) -> Resource {
+    Resource::Blob(digest.as_str().to_owned())
+}
