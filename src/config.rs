@@ -130,6 +130,8 @@ pub enum SharingPolicy {
 pub struct Diff {
     /// The directory of containerd's own content store, where blobs are that are not in ours.
     pub content_root: Option<PathBuf>,
+    /// Where containerd serves its clients: the layers that are made for these are put into its content store there.
+    pub containerd_socket: Option<PathBuf>,
     /// Whether every layer is on disk before the answer.
     pub sync: bool,
     /// How many layers are unpacked at a time. 0: as many as there are processors.
@@ -230,6 +232,7 @@ impl Default for Config {
             content: Content { max_ingests: 10_000, sharing_policy: SharingPolicy::Shared },
             diff: Diff {
                 content_root: Some("/var/lib/containerd/io.containerd.content.v1.content".into()),
+                containerd_socket: Some("/run/containerd/containerd.sock".into()),
                 sync: true,
                 max_concurrent_applies: 0,
                 max_layer_size: 256 << 30,
@@ -355,6 +358,11 @@ impl Config {
             },
             diff: Diff {
                 content_root: from.read("diff.content_root", default.diff.content_root, value::optional_path),
+                containerd_socket: from.read(
+                    "diff.containerd_socket",
+                    default.diff.containerd_socket,
+                    value::optional_path,
+                ),
                 sync: from.read("diff.sync", default.diff.sync, value::boolean),
                 max_concurrent_applies: from.read(
                     "diff.max_concurrent_applies",

@@ -1,17 +1,19 @@
 //! Two sides and what to make of them, checked; and the writing of it.
 
-use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::archive::{Archive, Upper};
 use super::attributes::Dialect;
-use super::compress::{self, Compression, Sink};
+use super::compress::{self, Compression, Sink, Written};
 use super::lower::{Lowers, list, open_root};
 use super::sides::{Sides, Tree};
 use super::walk::Walk;
 use crate::overlay::{Layout, Mount};
-use crate::types::Digest;
-use crate::{Error, FsOp, Result};
+use crate::types::LayerId;
+use crate::{Error, FsOp, Resource, Result};
 
 /// Media types of layers as this differ makes them. The first one is what nobody has to ask for.
 const MEDIA_TYPES: [(&str, Compression); 3] = [
@@ -29,15 +31,6 @@ pub struct Comparison {
     compression: Compression,
     /// No time is later, in seconds since 1970.
     latest: Option<i64>,
-}
-
-/// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// Digest of the uncompressed stream.
-    pub diff_id: Digest,
-    /// Bytes in it.
-    pub size: u64,
 }
 
 impl Comparison {
@@ -72,8 +65,7 @@ impl Comparison {
     /// [`Error::Unsupported`] for what only a mount can show, [`Error::WrongState`] when files became shorter meanwhile,
     /// [`Error::Fs`], and those of `sink`, which may have been given a part in any case.
     pub fn write(&self, sink: &mut dyn Sink, stop: &dyn Fn() -> bool) -> Result<Written> {
-        let lowerdirs = self.sides.lowers.iter().map(|id| self.layout.upperdir(*id).into());
-        let lowerdirs: Vec<std::path::PathBuf> = lowerdirs.collect();
+        let lowerdirs: Vec<PathBuf> = self.sides.lowers.iter().map(|id| self.layout.upperdir(*id).into()).collect();
         let (dialect, lowers) = match self.sides.tree {
             Tree::Overlay(dialect) => (Some(dialect), Lowers::open(&lowerdirs, dialect)?),
             Tree::Plain => {
@@ -82,13 +74,30 @@ impl Comparison {
             }
         };
         let upperdir = self.layout.upperdir(self.sides.upper);
-        let (top, root) = (open_root(upperdir.as_ref())?, open_root(upperdir.as_ref())?);
-        let (diff_id, size) = compress::pack(self.compression, sink, |output| {
-            let mut archive = Archive::new(output, Upper { layer: self.sides.upper, root }, self.latest);
-            Walk { lowers: &lowers, dialect, stop }.run(top, &mut archive)?;
+        let top = open_root(upperdir.as_ref())?;
+        compress::pack(self.compression, sink, |output| {
+            let layer = self.sides.upper;
+            let mut archive = Archive::new(output, Upper { layer, root: open_root(upperdir.as_ref())? }, self.latest);
+            Walk { lowers: &lowers, dialect, stop }.run(&top, &mut archive)?;
+            // Names that vanish are no changes; but a layer that is removed loses all of them.
+            self.require_still_there(layer, &top)?;
+            lowers.roots().zip(&self.sides.lowers).try_for_each(|(root, id)| self.require_still_there(*id, root))?;
             archive.finish()
-        })?;
-        Ok(Written { diff_id, size })
+        })
+    }
+
+    /// Fails when a layer has been removed. It is out of sight before the first file of it is deleted.
+    fn require_still_there(&self, id: LayerId, root: &OwnedFd) -> Result<()> {
+        let path = self.layout.upperdir(id);
+        let held = rustix::fs::fstat(root).map_err(Error::fs(FsOp::Stat, path.as_ref()))?;
+        match rustix::fs::lstat(&path) {
+            Ok(found) if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) => Ok(()),
+            Ok(_) | Err(Errno::NOENT) => {
+                let problem = "was removed while it was compared";
+                Err(Error::WrongState { resource: Resource::Layer(id.get()), problem })
+            }
+            Err(err) => Err(Error::fs(FsOp::Stat, path.as_ref())(err)),
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::thread;
 
 use flate2::GzBuilder;
 use flate2::write::GzEncoder;
+use sha2::{Digest as _, Sha256};
 
 use super::chunks::{Chunk, Output};
-use crate::types::Digest;
+use crate::types::{Algorithm, Digest};
 use crate::{Error, Result};
 
 /// Chunks between the two threads.
@@ -32,6 +33,19 @@ pub enum Compression {
     Zstd,
 }
 
+/// A stream, before and after it was compressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Digest of the uncompressed stream.
+    pub diff_id: Digest,
+    /// Bytes in that.
+    pub uncompressed: u64,
+    /// Digest of what the sink was given.
+    pub digest: Digest,
+    /// Bytes in that.
+    pub size: u64,
+}
+
 /// Takes what there is of a blob, in order.
 pub trait Sink: Send {
     /// Takes the next bytes.
@@ -48,7 +62,7 @@ enum Part {
     End,
 }
 
-/// Has `produce` write a stream, and passes it on to `sink`. Returns the digest and size that it has uncompressed.
+/// Has `produce` write a stream, and passes it on to `sink`.
 ///
 /// # Errors
 /// Those of both. `sink` may have been given a part then.
@@ -56,7 +70,7 @@ pub(super) fn pack(
     compression: Compression,
     sink: &mut dyn Sink,
     produce: impl for<'o> FnOnce(Output<'o>) -> Result<Output<'o>>,
-) -> Result<(Digest, u64)> {
+) -> Result<Written> {
     thread::scope(|scope| {
         let (full, parts) = sync_channel(QUEUE);
         let (give_back, empty) = channel();
@@ -78,7 +92,10 @@ pub(super) fn pack(
         drop(full);
         let compressed = other.join().unwrap_or(Err(Error::Lost("the thread that compresses a layer")));
         match (produced, compressed) {
-            (Ok(produced), Ok(())) => Ok(produced),
+            (Ok((diff_id, uncompressed)), Ok((digest, size))) => {
+                let digest = digest.unwrap_or_else(|| diff_id.clone());
+                Ok(Written { diff_id, uncompressed, digest, size })
+            }
             // The reason, and not that it was told to nobody.
             (Err(Error::Lost(BROKEN_OFF)), Err(reason)) | (Err(reason), _) | (Ok(_), Err(reason)) => Err(reason),
         }
@@ -92,20 +109,23 @@ fn send(to: &SyncSender<Part>, part: Part) -> Result<()> {
     to.send(part).map_err(|_| Error::Lost(BROKEN_OFF))
 }
 
+/// Returns the digest and the size of the result; no digest where it is what it was.
 fn compress(
     compression: Compression,
     sink: &mut dyn Sink,
     parts: &Receiver<Part>,
     give_back: impl Fn(Chunk),
-) -> Result<()> {
-    let mut encoder = Encoder::new(compression, Passing { sink, buffer: Vec::with_capacity(BUFFER) }).map_err(inner)?;
+) -> Result<(Option<Digest>, u64)> {
+    let hash = (compression != Compression::None).then(Sha256::new);
+    let passing = Passing { sink, buffer: Vec::with_capacity(BUFFER), hash, size: 0 };
+    let mut encoder = Encoder::new(compression, passing).map_err(inner)?;
     loop {
         match parts.recv() {
             Ok(Part::Chunk(chunk)) => {
                 encoder.write_all(chunk.filled()).map_err(inner)?;
                 give_back(chunk);
             }
-            Ok(Part::End) => return encoder.finish().map_err(inner)?.pass_on(),
+            Ok(Part::End) => return encoder.finish().map_err(inner)?.finish(),
             Err(_) => return Err(Error::Lost(BROKEN_OFF)),
         }
     }
@@ -162,13 +182,25 @@ impl<W: Write> Encoder<W> {
 struct Passing<'s> {
     sink: &'s mut dyn Sink,
     buffer: Vec<u8>,
+    hash: Option<Sha256>,
+    size: u64,
 }
 
 impl Passing<'_> {
+    fn finish(mut self) -> Result<(Option<Digest>, u64)> {
+        self.pass_on()?;
+        let digest = self.hash.map(|hash| Digest::from_bytes(Algorithm::Sha256, &hash.finalize()));
+        Ok((digest.map(|digest| digest.ok_or(Error::Lost("a digest"))).transpose()?, self.size))
+    }
+
     fn pass_on(&mut self) -> Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        if let Some(hash) = &mut self.hash {
+            hash.update(&self.buffer);
+        }
+        self.size += self.buffer.len() as u64;
         self.sink.append(std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER)))
     }
 }

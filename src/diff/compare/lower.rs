@@ -50,6 +50,11 @@ impl Lowers {
         Ok(Lowers { roots, dialect })
     }
 
+    /// Returns the roots of the layers.
+    pub fn roots(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.roots.iter()
+    }
+
     /// Returns what is merged at the top.
     ///
     /// # Errors

@@ -24,8 +24,8 @@ use crate::types::{Digest, IngestRef, Labels, LeaseId, Scope};
 
 use store::Upload;
 
-pub use comparison::{Comparison, Written};
-pub use compress::Sink;
+pub use comparison::Comparison;
+pub use compress::{Sink, Written};
 
 /// A request to make a layer of what one side has and the other has not.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub fn compare(content: &Content, layout: &Layout, request: Compare, stop: &dyn 
     let comparison = Comparison::new(layout, &left, &right, &media_type, source_date_epoch)?;
     let name = if name.is_empty() { format!("diff-{}", uuid::Uuid::new_v4()) } else { name };
     let mut upload = Upload::begin(content, IngestRef::parse_in(scope, name)?, lease)?;
-    let Written { diff_id, size: uncompressed } = comparison.write(&mut upload, stop)?;
+    let Written { diff_id, uncompressed, .. } = comparison.write(&mut upload, stop)?;
     let (digest, size) = upload.commit(&diff_id, labels)?;
     tracing::debug!(%digest, size, uncompressed, "a layer was compared");
     Ok(Compared { digest, size, media_type: comparison.media_type(), diff_id })

@@ -48,7 +48,7 @@ impl Walk<'_> {
     /// # Errors
     /// [`Error::Unsupported`] for what only a mount could show; [`Error::Lost`] when nobody waits any more; [`Error::Fs`], and
     /// those of the archive.
-    pub fn run(&self, top: OwnedFd, archive: &mut Archive<'_>) -> Result<()> {
+    pub fn run(&self, top: &OwnedFd, archive: &mut Archive<'_>) -> Result<()> {
         let entry = Entry::find(top.as_fd(), c".").map_err(failed(FsOp::Stat, b""))?;
         let attributes = Attributes::of(&entry, self.dialect).map_err(failed(FsOp::Read, b""))?;
         let mut stack = Vec::from_iter(self.enter(Vec::new(), &entry, &attributes, self.lowers.top()?, false)?);
