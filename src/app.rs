@@ -177,6 +177,7 @@ impl App {
             self.host.clone(),
             threads,
             self.config.diff.max_concurrent_applies,
+            self.config.diff.containerd_socket.clone(),
         );
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));

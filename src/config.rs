@@ -134,6 +134,8 @@ pub struct Diff {
     pub reuse: Reuse,
     /// Who has them together.
     pub share: SharedBy,
+    /// Where containerd serves its clients: the layers that are made for these are put into its content store there.
+    pub containerd_socket: Option<PathBuf>,
     /// Whether every layer is on disk before the answer.
     pub sync: bool,
     /// How many layers are unpacked at a time. 0: as many as there are processors.
@@ -256,6 +258,7 @@ impl Default for Config {
                 content_root: Some("/var/lib/containerd/io.containerd.content.v1.content".into()),
                 reuse: Reuse::Apply,
                 share: SharedBy::All,
+                containerd_socket: Some("/run/containerd/containerd.sock".into()),
                 sync: true,
                 max_concurrent_applies: 0,
                 max_layer_size: 256 << 30,
@@ -383,6 +386,11 @@ impl Config {
                 content_root: from.read("diff.content_root", default.diff.content_root, value::optional_path),
                 reuse: from.read("diff.reuse", default.diff.reuse, value::reuse),
                 share: from.read("diff.share", default.diff.share, value::shared_by),
+                containerd_socket: from.read(
+                    "diff.containerd_socket",
+                    default.diff.containerd_socket,
+                    value::optional_path,
+                ),
                 sync: from.read("diff.sync", default.diff.sync, value::boolean),
                 max_concurrent_applies: from.read(
                     "diff.max_concurrent_applies",

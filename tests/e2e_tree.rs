@@ -119,7 +119,9 @@ fn trees_of_our_differ_are_equal(unpack: Unpack, clients: &[Client]) {
         theirs.pull(Client::CtrTransfer, image);
     }
     assert_eq!(Applies::read(&metrics), Applies::default());
-    for (client, snapshotter) in clients.iter().map(|client| (*client, "leasehold")).chain([(Client::CtrLocal, "overlayfs")]) {
+    for (client, snapshotter) in
+        clients.iter().map(|client| (*client, "leasehold")).chain([(Client::CtrLocal, "overlayfs")])
+    {
         let ours = node.containerd.session(&format!("{client:?}-{snapshotter}")).with_snapshotter(snapshotter);
         for image in &images {
             let before = Applies::read(&metrics);
