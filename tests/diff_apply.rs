@@ -275,8 +275,17 @@ fn privileged_a_second_layer_goes_on_top_of_the_first() {
     for (n, blob) in [&first, &second, &broken].into_iter().enumerate() {
         client.store(&n.to_string(), blob).unwrap();
     }
+    let known = client.prepare("a/0/extract-0", "").unwrap();
+    client.apply(layer(TAR, &first), &known).unwrap();
+    client.commit("known", "a/0/extract-0").unwrap();
     client.apply(layer(TAR, &first), &mounts).unwrap();
     client.apply(layer(TAR, &second), &mounts).unwrap();
+    // So does one that was not extracted again.
+    let staged = client.prepare("a/2/extract-2", "").unwrap();
+    client.apply(layer(TAR, &first), &staged).unwrap();
+    assert_eq!(paths(&upperdir_of_mounts(&staged)), Vec::<String>::new());
+    client.apply(layer(TAR, &second), &staged).unwrap();
+    assert_eq!(paths(&upperdir_of_mounts(&staged)), ["etc", "etc/hosts", "etc/more", "etc/passwd"]);
     // What was there before stays when another one fails.
     assert_eq!(code(client.apply(layer(TAR, &broken), &mounts)), Some(Code::InvalidArgument));
     assert_eq!(paths(&upperdir_of_mounts(&mounts)), ["etc", "etc/hosts", "etc/more", "etc/passwd"]);
