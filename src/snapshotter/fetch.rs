@@ -22,8 +22,7 @@ impl Snapshotter {
         if !self.settings.reuse.fetch || create.kind != Kind::Active {
             return Ok(None);
         }
-        let (Some(target), Some(diff_id)) =
-            (create.labels.get(label::SNAPSHOT_REF), create.labels.get(label::DIFF_ID))
+        let (Some(target), Some(diff_id)) = (create.labels.get(label::SNAPSHOT_REF), create.labels.get(label::DIFF_ID))
         else {
             return Ok(None);
         };

@@ -156,8 +156,9 @@ mod tests {
             only_on_known,
         };
         let on = Below::Known(vec![LayerId::new(7)]);
-        let can =
-            |below: &Below| [(false, false), (true, false), (false, true), (true, true)].map(|(a, b)| below.can_have(&known(a, b)));
+        let can = |below: &Below| {
+            [(false, false), (true, false), (false, true), (true, true)].map(|(a, b)| below.can_have(&known(a, b)))
+        };
         assert_eq!(can(&on), [true; 4]);
         assert_eq!(can(&Below::Known(Vec::new())), [true, false, true, false]);
         assert_eq!(can(&Below::Something), [true, true, false, false]);

@@ -48,7 +48,9 @@ impl Snapshotter {
             let mut txn = self.metadata.write(self.now())?;
             txn.only_on_known(staged)?;
             txn.commit_unsynced()?;
-            return Ok(Some("needs another root directory than the known layer has that took its place; unpack it again"));
+            return Ok(Some(
+                "needs another root directory than the known layer has that took its place; unpack it again",
+            ));
         }
         Ok(None)
     }

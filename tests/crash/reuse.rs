@@ -9,12 +9,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use leasehold::Error;
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
 use leasehold::overlay::{self, LayerDirs, Layout, MountOptions};
 use leasehold::snapshotter::{Applied, ApplyTurn, Reuse, Settings, Snapshotter};
 use leasehold::store::Durability;
 use leasehold::types::{Digest, Labels, SnapshotKey, label};
-use leasehold::Error;
 
 use crate::common::client::{Client, upperdir};
 use crate::common::daemon::Site;
@@ -128,9 +128,7 @@ impl Work {
             Prepare(name, parent) => {
                 let (key, parent) = (key(name), SnapshotKey::parse_parent((*parent).into()).unwrap());
                 drop(
-                    self.snapshotter
-                        .create(CreateSnapshot { kind: Kind::Active, key, parent, labels, lease })
-                        .unwrap(),
+                    self.snapshotter.create(CreateSnapshot { kind: Kind::Active, key, parent, labels, lease }).unwrap(),
                 );
             }
             Extract(name, archive) => {

@@ -244,13 +244,8 @@ fn a_collection_gives_a_staged_layer_back() {
     let known = known("a");
     let layer = make_known(&metadata, "x", &known);
     let api = SnapshotKey::parse_in(Scope::Api(Namespace::parse("one").unwrap()), "active").unwrap();
-    let create = CreateSnapshot {
-        kind: Kind::Active,
-        key: api.clone(),
-        parent: None,
-        labels: Labels::default(),
-        lease: None,
-    };
+    let create =
+        CreateSnapshot { kind: Kind::Active, key: api.clone(), parent: None, labels: Labels::default(), lease: None };
     let own = metadata.allocate_layer();
     let snapshot = change(&metadata, |txn| txn.create(create, Some(own))).unwrap();
     assert!(change(&metadata, |txn| txn.stage(own, layer, &known, None)).unwrap().is_some());

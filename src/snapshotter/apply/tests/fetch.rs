@@ -33,7 +33,10 @@ fn a_known_layer_is_not_fetched_again() {
     let base = of_unpacker("base", "chain of base", false);
     assert!(made("b/3/extract-1 base", "", &base));
     let snapshot = pool.snapshotter.metadata().snapshot(&key("b/3/extract-1 base")).unwrap();
-    assert_eq!((snapshot.kind, snapshot.layer, &snapshot.labels), (Kind::Committed, Some(pool.layer("a/1/base")), &base));
+    assert_eq!(
+        (snapshot.kind, snapshot.layer, &snapshot.labels),
+        (Kind::Committed, Some(pool.layer("a/1/base")), &base)
+    );
     assert!(made("b/4/extract-1 top", "b/3/extract-1 base", &of_unpacker("top", "chain of top", true)));
     assert_eq!(pool.layer("b/4/extract-1 top"), pool.layer("a/2/top"));
     // On something else, before the parent is named, of something unknown, and where nobody says what it is.

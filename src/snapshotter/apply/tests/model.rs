@@ -207,11 +207,10 @@ impl Model {
         }
         for (number, it) in self.active.iter().filter(|(_, it)| it.staged) {
             let staged = pool.snapshotter.metadata().applied(pool.layer(&active_key(*number))).unwrap().unwrap().staged;
-            let mut files: BTreeSet<String> =
-                fs::read_dir(pool.snapshotter.layout().upperdir(staged.unwrap()))
-                    .unwrap()
-                    .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                    .collect();
+            let mut files: BTreeSet<String> = fs::read_dir(pool.snapshotter.layout().upperdir(staged.unwrap()))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
             files.extend(it.touched.then(|| "written".to_owned()));
             assert_eq!(files, it.files, "{number}");
         }
