@@ -7,9 +7,11 @@ use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata, Retention};
+use leasehold::metadata::{
+    AppliedLayer, Commit, CommitActive, CreateSnapshot, Kind, Known, Metadata, Retention, Settled, Variant,
+};
 use leasehold::store::Durability;
-use leasehold::types::{Labels, MemberKind, Scope, SnapshotKey};
+use leasehold::types::{Digest, Labels, LayerId, MemberKind, Scope, SnapshotKey};
 
 fn key(prefix: &str, number: u64) -> SnapshotKey {
     SnapshotKey::parse(format!("bench/{number}/{prefix}-{number}")).unwrap()
@@ -69,6 +71,57 @@ impl Pool {
         let mut txn = self.metadata.write(SystemTime::now()).unwrap();
         txn.remove(&MemberKind::Snapshots("leasehold".into()), key, retention).unwrap();
         txn.commit().unwrap();
+    }
+
+    /// Commits what something was applied to.
+    fn commit_applied(&self, number: u64, known: Option<Known>) {
+        let (name, key) = (key("name", number), key("extract", number));
+        let commit = CommitActive { name, key, parent: None, labels: Labels::default(), lease: None };
+        let Commit::Unsettled(of) =
+            self.metadata.write(SystemTime::now()).unwrap().commit_active(&commit, None).unwrap()
+        else {
+            panic!("nothing was applied")
+        };
+        let settled = Settled { of: *of, known, other: None, usage: None };
+        let mut txn = self.metadata.write(SystemTime::now()).unwrap();
+        txn.commit_active(&commit, Some(&settled)).unwrap();
+        txn.commit().unwrap();
+    }
+
+    /// Makes a layer that is known.
+    fn known(&self) -> (LayerId, Known) {
+        let digest = |digit: &str| Digest::parse(format!("sha256:{}", digit.repeat(64))).unwrap();
+        let known = Known {
+            diff_id: digest("a"),
+            size: 1,
+            blobs: vec![digest("b")],
+            variant: Variant::any(),
+            namespace: "".into(),
+            implicit_root: false,
+            hides: false,
+            boot: "".into(),
+            only_on_known: false,
+        };
+        let applied = AppliedLayer {
+            diff_id: known.diff_id.clone(),
+            size: 1,
+            blob: known.blobs.first().cloned(),
+            usage: None,
+            implicit: Vec::new(),
+            whiteouts: Vec::new(),
+            opaque: Vec::new(),
+            staged: None,
+            verified: true,
+            boot: "".into(),
+            base: false,
+        };
+        let number = self.prepared();
+        let layer = self.metadata.snapshot(&key("extract", number)).unwrap().layer.unwrap();
+        let mut txn = self.metadata.write(SystemTime::now()).unwrap();
+        txn.set_applied(layer, &applied).unwrap();
+        txn.commit().unwrap();
+        self.commit_applied(number, Some(known.clone()));
+        (layer, known)
     }
 
     /// Makes a chain of so many snapshots and returns its top.
@@ -145,6 +198,35 @@ fn removals(c: &mut Criterion) {
     }
 }
 
+/// What staging a known layer costs, and the commit of what it is staged for: the same for a layer of any size.
+fn reuse(c: &mut Criterion) {
+    for present in [1_000, 100_000] {
+        let pool = Pool::new(Durability::Written, present);
+        let metadata = &pool.metadata;
+        let (layer, known) = pool.known();
+        let namespace = known.namespace.clone();
+        let mut group = c.benchmark_group("metadata");
+        let stage = || {
+            let own = metadata.snapshot(&key("extract", pool.prepared())).unwrap().layer.unwrap();
+            let diff_id = metadata.diff_id_of(&known.blobs[0]).unwrap();
+            let found = metadata.known_layer(&namespace, &diff_id, &[Variant::any()]).unwrap();
+            assert_eq!(found.unwrap().0, layer);
+            let mut txn = metadata.write(SystemTime::now()).unwrap();
+            txn.stage(own, layer, &known, known.blobs.first()).unwrap().unwrap();
+            txn.commit_unsynced().unwrap();
+        };
+        group.bench_function(BenchmarkId::new("prepare and stage", present), |b| b.iter(stage));
+        group.bench_function(BenchmarkId::new("commit, staged", present), |b| {
+            let prepared = || {
+                stage();
+                pool.next.get() - 1
+            };
+            b.iter_batched(prepared, |number| pool.commit_applied(number, None), BatchSize::SmallInput);
+        });
+        group.finish();
+    }
+}
+
 fn synced(c: &mut Criterion) {
     let pool = Pool::new(Durability::Synced, 0);
     c.bench_function("metadata/prepare, synced", |b| b.iter(|| pool.prepared()));
@@ -154,5 +236,5 @@ fn settings() -> Criterion {
     Criterion::default().sample_size(30).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3))
 }
 
-criterion_group! { name = benches; config = settings(); targets = operations, removals, synced }
+criterion_group! { name = benches; config = settings(); targets = operations, removals, reuse, synced }
 criterion_main!(benches);

@@ -21,21 +21,31 @@
 //! files      <digest>                     -> records.BlobFile
 //! ingests    <namespace> 0x00 <ref>       -> records.Ingest
 //! retained_blobs  <digest>                -> records.RetainedBlob, of what containerd deleted
+//! applied    <layer id>                   -> records.Applied, of what was applied to an active layer
+//! layers_by_diff  <namespace> 0x00 <DiffID> 0x00 <variant>  -> <layer id>, the namespace empty where all share
+//! layers_by_blob  <digest> 0x00 <layer id>  -> empty
 //! ```
 //!
 //! Integers in keys are 8 bytes, big-endian. In `snapshots`, `blobs` and `ingests` the namespace is empty for what came
 //! through the plugin socket, whose keys and refs carry containerd's namespace themselves. A type is in containerd's notation, for example
 //! `content` or `snapshots/leasehold`. No part that is followed by 0x00 holds one. Change this drawing with the code.
 //!
-//! Rules: a `snapshots` record's `layer` has a `layers` record, whose `references` counts such records, and the `retained`
-//! ones that have the layer as their own or a parent's; a layer is either in `layers` or in `trash`; every snapshot with a parent has one entry in `children`, and its parent is of the
-//! same namespace; every entry of `members` has one in `leased` and a lease; every lease that ends has one in `expiry`;
-//! the namespace of every lease, and of every snapshot, blob and ingest of the API socket, is in `namespaces`; a `blobs`
-//! or `retained_blobs` record's digest has a `files` record of the same size, whose `references` counts such records; no
-//! digest is in `retained_blobs` and, for the plugin socket, in `blobs`.
+//! Rules: a `snapshots` record's `layer` has a `layers` record, whose `references` counts such records, the `retained`
+//! ones that have the layer as their own or a parent's, and the `applied` ones for which it is staged; a layer is either in
+//! `layers` or in `trash`; it has a record in `applied` exactly if its own says so; one that is known to hold something is
+//! found by that in `layers_by_diff` and `layers_by_blob`, where nothing else is; every snapshot with a parent has one
+//! entry in `children`, and its parent is of the same namespace; every entry of `members` has one in `leased` and a lease;
+//! every lease that ends has one in `expiry`; the namespace of every lease, and of every snapshot, blob and ingest of the
+//! API socket, is in `namespaces`; a `blobs` or `retained_blobs` record's digest has a `files` record of the same size,
+//! whose `references` counts such records; no digest is in `retained_blobs` and, for the plugin socket, in `blobs`.
 //!
 //! What the daemon itself leases (`[retention]`) is in leases that say so in their record: one for each namespace and
 //! stretch of time, made by the removals in it. `trash` says what deleting a layer gives back, where that was counted.
+//!
+//! A layer has one writer at most, which its record names until Commit. What the differ applied to it is in `applied`
+//! until then. Commit makes a layer to which one archive was applied and nothing else a *known* one, which other snapshots
+//! may have as well; or gives the snapshot such a layer in its place. While a known layer is *staged* for an active one,
+//! the directory of that is empty.
 //!
 //! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 

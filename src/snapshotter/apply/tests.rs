@@ -13,6 +13,7 @@ use crate::store::Durability;
 use crate::types::{Labels, SnapshotKey, label};
 
 mod commit;
+mod damage;
 mod fetch;
 mod model;
 mod share;
