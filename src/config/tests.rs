@@ -52,6 +52,7 @@ fn every_setting_can_be_set() {
         min_free = "2GiB"
         [diff]
         content_root = "/srv/containerd/content"
+        containerd_socket = "/srv/containerd.sock"
         sync = false
         max_concurrent_applies = 3
         max_layer_size = "10GiB"
@@ -90,6 +91,7 @@ fn every_setting_can_be_set() {
     assert_eq!(config.retention.after_remove, Duration::from_secs(7 * 86_400));
     assert_eq!((config.retention.max_bytes, config.retention.min_free), (20 << 30, 2 << 30));
     assert_eq!(config.diff.content_root.as_deref(), Some(Path::new("/srv/containerd/content")));
+    assert_eq!(config.diff.containerd_socket.as_deref(), Some(Path::new("/srv/containerd.sock")));
     assert!(!config.diff.sync);
     assert_eq!((config.diff.max_concurrent_applies, config.diff.max_entries), (3, 1000));
     assert_eq!((config.diff.max_layer_size, config.diff.max_ratio), (10 << 30, 50));
