@@ -14,6 +14,7 @@ use changes::{Kinds, change};
 use common::filesystem::privileged;
 use common::random::Random;
 use fixture::{Chain, GZIP, TAR, ZSTD, unsupported};
+use leasehold::Error;
 use leasehold::overlay::Mount;
 use rustix::fs::{XattrFlags, lsetxattr};
 
@@ -42,13 +43,14 @@ fn entries(tar: &[u8]) -> Vec<String> {
 
 fn same_as_containerd(chain: &Chain, epoch: Option<i64>) -> Vec<u8> {
     let (ours, written) = chain.compare(TAR, epoch).unwrap();
+    assert_eq!(written.digest, written.diff_id);
     let theirs = chain.reference(epoch);
     assert_eq!(entries(&ours), entries(&theirs));
     let first = ours.iter().zip(&theirs).position(|(one, other)| one != other);
     let block =
         |tar: &[u8]| first.map(|at| tar[at / 512 * 512..][..512].escape_ascii().to_string().replace("\\x00", ""));
     assert!(ours == theirs, "first at {first:?}:\n{:?}\n{:?}", block(&ours), block(&theirs));
-    assert_eq!(written.size, ours.len() as u64);
+    assert_eq!(written.uncompressed, ours.len() as u64);
     ours
 }
 
@@ -191,7 +193,7 @@ fn privileged_every_compression_holds_the_same_stream() {
         let (plain, expected) = chain.compare(TAR, None).unwrap();
         for media_type in [GZIP, ZSTD, ""] {
             let (layer, written) = chain.compare(media_type, None).unwrap();
-            assert_eq!(written, expected);
+            assert_eq!((written.diff_id, written.uncompressed), (expected.diff_id.clone(), expected.uncompressed));
             let unpacked = if media_type == ZSTD {
                 zstd::decode_all(&layer[..]).unwrap()
             } else {
@@ -271,5 +273,120 @@ fn privileged_sparse_files_are_dense_and_large_sizes_fit() {
             symlink("x".repeat(3000), root.join("link")).unwrap();
         });
         same_as_containerd(&chain, None);
+    });
+}
+
+/// More than what is read ahead of a sink that is slow.
+const LARGE: usize = 32 << 20;
+
+fn large(names: &[&'static str]) -> Chain {
+    let names = names.to_vec();
+    chain(tree, move |root| {
+        for name in names {
+            fs::write(root.join(name), vec![1; LARGE]).unwrap();
+        }
+    })
+}
+
+#[test]
+fn privileged_a_file_that_grows_has_the_size_that_it_had() {
+    privileged("a growing file", || {
+        let chain = large(&["a"]);
+        let path = chain.upperdir().join("a");
+        let layer = chain.compare_while(&|| false, move || {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.write_all_at(b"more", LARGE as u64).unwrap();
+        });
+        let layer = layer.unwrap();
+        assert_eq!((entries(&layer), layer.len()), (vec!["0a".to_owned()], LARGE + 3 * 512));
+    });
+}
+
+#[test]
+fn privileged_a_file_that_becomes_shorter_is_no_layer() {
+    privileged("a file that becomes shorter", || {
+        let chain = large(&["a"]);
+        let path = chain.upperdir().join("a");
+        let shorten = move || fs::File::options().write(true).open(path).unwrap().set_len(LARGE as u64 - 1).unwrap();
+        let result = chain.compare_while(&|| false, shorten);
+        assert!(matches!(result, Err(Error::WrongState { .. })), "{result:?}");
+    });
+}
+
+#[test]
+fn privileged_what_is_deleted_meanwhile_is_left_out_or_told() {
+    privileged("a file that vanishes", || {
+        let chain = large(&["a", "b"]);
+        let mounted = chain.mounted();
+        let path = mounted.0.join("b");
+        let layer = chain.compare_while(&|| false, move || fs::remove_file(path).unwrap()).unwrap();
+        assert_eq!(entries(&layer), ["0a"]);
+        // And what was below is deleted.
+        let chain = large(&["a"]);
+        let mounted = chain.mounted();
+        let path = mounted.0.join("top");
+        fs::write(&path, "changed").unwrap();
+        let layer = chain.compare_while(&|| false, move || fs::remove_file(path).unwrap()).unwrap();
+        assert_eq!(entries(&layer), ["0a", "0.wh.top"]);
+    });
+}
+
+#[test]
+fn privileged_a_layer_that_is_removed_meanwhile_is_no_layer() {
+    privileged("a removed layer", || {
+        for lower in [false, true] {
+            let chain = large(&["a"]);
+            let removed = if lower { chain.lowerdirs()[0].clone() } else { chain.upperdir() };
+            let layer = removed.parent().unwrap().to_owned();
+            let trash = chain.layout.trash().join("x");
+            let result = chain.compare_while(&|| false, move || fs::rename(layer, trash).unwrap());
+            assert!(matches!(result, Err(Error::WrongState { .. })), "{result:?}");
+        }
+    });
+}
+
+#[test]
+fn privileged_a_comparison_ends_when_nobody_waits() {
+    privileged("a stop", || {
+        let chain = large(&["a", "b"]);
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let end = over.clone();
+        let result = chain.compare_while(
+            &move || over.load(std::sync::atomic::Ordering::Relaxed),
+            move || end.store(true, std::sync::atomic::Ordering::Relaxed),
+        );
+        assert!(matches!(result, Err(Error::Lost(_))), "{result:?}");
+    });
+}
+
+#[test]
+fn privileged_a_container_that_goes_on_writing_never_breaks_a_stream() {
+    privileged("a busy container", || {
+        let mut random = Random::new();
+        let mut chain = Chain::new();
+        chain.change(|root| change(root, &mut random, 100, Kinds::All));
+        chain.push();
+        let mounted = chain.mounted();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    change(&mounted.0, &mut random, 10, Kinds::All);
+                }
+            });
+            let mut whole = 0;
+            for _ in 0..300 {
+                match chain.compare(TAR, None) {
+                    Ok((layer, _)) => {
+                        entries(&layer);
+                        whole += 1;
+                    }
+                    Err(Error::WrongState { .. } | Error::Fs { .. }) => {}
+                    Err(err) => panic!("{err}"),
+                }
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(whole > 0, "none was whole");
+        });
     });
 }

@@ -54,6 +54,7 @@ fn every_setting_can_be_set() {
         content_root = "/srv/containerd/content"
         reuse = "off"
         share = "namespace"
+        containerd_socket = "/srv/containerd.sock"
         sync = false
         max_concurrent_applies = 3
         max_layer_size = "10GiB"
@@ -93,6 +94,7 @@ fn every_setting_can_be_set() {
     assert_eq!((config.retention.max_bytes, config.retention.min_free), (20 << 30, 2 << 30));
     assert_eq!(config.diff.content_root.as_deref(), Some(Path::new("/srv/containerd/content")));
     assert_eq!((config.diff.reuse, config.diff.share), (Reuse::Off, SharedBy::Namespace));
+    assert_eq!(config.diff.containerd_socket.as_deref(), Some(Path::new("/srv/containerd.sock")));
     assert!(!config.diff.sync);
     assert_eq!((config.diff.max_concurrent_applies, config.diff.max_entries), (3, 1000));
     assert_eq!((config.diff.max_layer_size, config.diff.max_ratio), (10 << 30, 50));

@@ -1,14 +1,15 @@
 //! Two sides and what to make of them, checked; and the writing of it.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::archive::{Archive, Upper};
 use super::attributes::Dialect;
 use super::compress::{self, Compression, Sink, Written};
-use super::lower::{Lowers, list, open_root};
+use super::lower::{Lowers, failed, list};
 use super::sides::{Sides, Tree};
 use super::walk::Walk;
 use crate::overlay::{Layout, Mount};
@@ -62,28 +63,31 @@ impl Comparison {
     /// Walks the upperdir and writes the layer. `stop` is asked now and then, and ends it with an error.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for what only a mount can show, [`Error::WrongState`] when files became shorter meanwhile,
-    /// [`Error::Fs`], and those of `sink`, which may have been given a part in any case.
+    /// [`Error::NotFound`] for a layer; [`Error::Unsupported`] for what only a mount can show, [`Error::WrongState`] when files
+    /// became shorter meanwhile, [`Error::Fs`], and those of `sink`, which may have been given a part in any case.
     pub fn write(&self, sink: &mut dyn Sink, stop: &dyn Fn() -> bool) -> Result<Written> {
-        let lowerdirs: Vec<PathBuf> = self.sides.lowers.iter().map(|id| self.layout.upperdir(*id).into()).collect();
         let (dialect, lowers) = match self.sides.tree {
-            Tree::Overlay(dialect) => (Some(dialect), Lowers::open(&lowerdirs, dialect)?),
+            Tree::Overlay(dialect) => (Some(dialect), Lowers::new(self.open_lowers()?, dialect)),
             Tree::Plain => {
-                lowerdirs.iter().try_for_each(|path| require_empty(path))?;
-                (None, Lowers::open(&[], Dialect::Trusted)?)
+                self.open_lowers()?.iter().try_for_each(require_empty)?;
+                (None, Lowers::new(Vec::new(), Dialect::Trusted))
             }
         };
         let upperdir = self.layout.upperdir(self.sides.upper);
-        let top = open_root(upperdir.as_ref())?;
+        let top = open_layer(self.sides.upper, upperdir.as_ref())?;
         compress::pack(self.compression, sink, |output| {
             let layer = self.sides.upper;
-            let mut archive = Archive::new(output, Upper { layer, root: open_root(upperdir.as_ref())? }, self.latest);
+            let mut archive = Archive::new(output, Upper { layer, root: open_layer(layer, upperdir.as_ref())? }, self.latest);
             Walk { lowers: &lowers, dialect, stop }.run(&top, &mut archive)?;
             // Names that vanish are no changes; but a layer that is removed loses all of them.
             self.require_still_there(layer, &top)?;
             lowers.roots().zip(&self.sides.lowers).try_for_each(|(root, id)| self.require_still_there(*id, root))?;
             archive.finish()
         })
+    }
+
+    fn open_lowers(&self) -> Result<Vec<OwnedFd>> {
+        self.sides.lowers.iter().map(|id| open_layer(*id, self.layout.upperdir(*id).as_ref())).collect()
     }
 
     /// Fails when a layer has been removed. It is out of sight before the first file of it is deleted.
@@ -101,7 +105,16 @@ impl Comparison {
     }
 }
 
-fn require_empty(path: &Path) -> Result<()> {
-    let names = list(open_root(path)?.as_fd()).map_err(Error::fs(FsOp::List, path))?;
+/// Opens the top of a layer.
+fn open_layer(id: LayerId, path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => Err(Error::NotFound(Resource::Layer(id.get()))),
+        opened => opened.map_err(Error::fs(FsOp::Open, path)),
+    }
+}
+
+fn require_empty(dir: &OwnedFd) -> Result<()> {
+    let names = list(dir.as_fd()).map_err(failed(FsOp::List, b""))?;
     if names.is_empty() { Ok(()) } else { Err(Error::Unsupported("comparing two trees that share nothing".into())) }
 }

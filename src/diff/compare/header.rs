@@ -241,3 +241,64 @@ fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     record.push(b'\n');
     record
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(name: &[u8]) -> Header {
+        Header::new(Type::Regular, name.into())
+    }
+
+    #[test]
+    fn what_fits_has_one_block() {
+        let prefix = "d".repeat(155);
+        for name in ["a".repeat(100), format!("{prefix}/{}", "a".repeat(100)), format!("x/{}/", "a".repeat(98))] {
+            assert_eq!(header(name.as_bytes()).encode().unwrap().len(), BLOCK, "{name}");
+        }
+        let largest = Header { uid: 0o7_777_777, size: (1 << 33) - 1, mtime: (1 << 33) - 1, ..header(b"a") };
+        assert_eq!(largest.encode().unwrap().len(), BLOCK);
+    }
+
+    #[test]
+    fn what_does_not_fit_has_records() {
+        let long = "a".repeat(101);
+        for (header, record) in [
+            (header(long.as_bytes()), format!("110 path={long}\n")),
+            (header("é".as_bytes()), "10 path=é\n".to_owned()),
+            (Header { target: long.clone().into(), ..header(b"a") }, format!("114 linkpath={long}\n")),
+            (Header { uid: 0o10_000_000, ..header(b"a") }, "15 uid=2097152\n".to_owned()),
+            (Header { gid: u32::MAX, ..header(b"a") }, "18 gid=4294967295\n".to_owned()),
+            (Header { size: 1 << 33, ..header(b"a") }, "19 size=8589934592\n".to_owned()),
+            (Header { mtime: -1, ..header(b"a") }, "12 mtime=-1\n".to_owned()),
+        ] {
+            let blocks = header.encode().unwrap();
+            assert_eq!(blocks.len(), 3 * BLOCK);
+            assert_eq!((blocks[156], blocks[2 * BLOCK + 156]), (b'x', b'0'));
+            let records = &blocks[BLOCK..2 * BLOCK];
+            assert_eq!(&records[..record.len()], record.as_bytes());
+            assert!(records[record.len()..].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_record_counts_its_own_digits() {
+        for len in (0..30).chain(80..110).chain(980..1010) {
+            let record = record(b"k", &vec![b'v'; len]);
+            let said: usize = record.iter().take_while(|byte| **byte != b' ').fold(0, |sum, digit| {
+                sum * 10 + usize::from(digit - b'0')
+            });
+            assert_eq!(said, record.len());
+        }
+    }
+
+    #[test]
+    fn attributes_have_a_limit_and_an_order() {
+        let xattrs = vec![(b"user.b".to_vec(), b"1\0\n".to_vec()), (b"user.a".to_vec(), Vec::new())];
+        let blocks = Header { xattrs, ..header(b"a") }.encode().unwrap();
+        let expected = b"24 SCHILY.xattr.user.a=\n27 SCHILY.xattr.user.b=1\0\n\n";
+        assert_eq!(blocks[BLOCK..][..expected.len()], expected[..]);
+        let xattrs = vec![(b"user.a".to_vec(), vec![0; MAX_RECORDS])];
+        assert_eq!(Header { xattrs, ..header(b"a") }.encode(), None);
+    }
+}

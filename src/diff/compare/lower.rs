@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::attributes::{Attributes, Dialect};
@@ -41,13 +41,9 @@ pub(super) struct Found {
 }
 
 impl Lowers {
-    /// Opens the roots of the layers.
-    ///
-    /// # Errors
-    /// [`Error::Fs`].
-    pub fn open(paths: &[PathBuf], dialect: Dialect) -> Result<Lowers> {
-        let roots = paths.iter().map(|path| open_root(path)).collect::<Result<_>>()?;
-        Ok(Lowers { roots, dialect })
+    /// Takes the roots of the layers.
+    pub fn new(roots: Vec<OwnedFd>, dialect: Dialect) -> Lowers {
+        Lowers { roots, dialect }
     }
 
     /// Returns the roots of the layers.
@@ -137,15 +133,6 @@ impl Lowers {
         let attributes = Attributes::of(entry, Some(self.dialect)).map_err(failed(FsOp::Read, path))?;
         if attributes.redirected { Err(redirected(path)) } else { Ok(attributes) }
     }
-}
-
-/// Opens the top of a layer.
-///
-/// # Errors
-/// [`Error::Fs`].
-pub(super) fn open_root(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(Error::fs(FsOp::Open, path))
 }
 
 /// Returns the names in a directory, in no order.
