@@ -20,7 +20,7 @@ use crate::config::{self, Config, SharingPolicy};
 use crate::content::{self, Content, Files};
 use crate::diff::{self, Differ};
 use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
-use crate::grpc::{Listener, Servers};
+use crate::grpc::{Listener, ServerSettings, Servers};
 use crate::leases::{Changes, Leases};
 use crate::metadata::{Metadata, Retention};
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
@@ -167,7 +167,11 @@ impl App {
         let signalled = stop_signal();
         let (plugin, api) = self.listeners()?;
         let stop = CancellationToken::new();
-        let threads = self.config.limits.max_concurrent_requests;
+        let settings = ServerSettings {
+            threads: self.config.limits.max_concurrent_requests,
+            applies: self.config.diff.max_concurrent_applies,
+            containerd: self.config.diff.containerd_socket.clone(),
+        };
         let servers = Servers::new(
             self.snapshotter.clone(),
             self.leases.clone(),
@@ -175,9 +179,7 @@ impl App {
             self.content.clone(),
             self.differ.clone(),
             self.host.clone(),
-            threads,
-            self.config.diff.max_concurrent_applies,
-            self.config.diff.containerd_socket.clone(),
+            settings,
         );
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));

@@ -351,10 +351,9 @@ fn privileged_a_comparison_ends_when_nobody_waits() {
         let chain = large(&["a", "b"]);
         let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let end = over.clone();
-        let result = chain.compare_while(
-            &move || over.load(std::sync::atomic::Ordering::Relaxed),
-            move || end.store(true, std::sync::atomic::Ordering::Relaxed),
-        );
+        let result = chain.compare_while(&move || over.load(std::sync::atomic::Ordering::Relaxed), move || {
+            end.store(true, std::sync::atomic::Ordering::Relaxed)
+        });
         assert!(matches!(result, Err(Error::Lost(_))), "{result:?}");
     });
 }

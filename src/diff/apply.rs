@@ -51,7 +51,7 @@ pub enum Begun {
     /// A layer that holds the same takes the place of work.
     Known(Uncompressed),
     /// It is to be [applied](Differ::apply).
-    Work(Job),
+    Work(Box<Job>),
 }
 
 /// A layer that is ready to be applied.
@@ -93,7 +93,10 @@ impl Differ {
         };
         Ok(match known {
             Some(known) => Begun::Known(known.into()),
-            None => Begun::Work(Job { scope, digest, blob, target, sync: sync || self.settings.sync, began }),
+            None => {
+                let sync = sync || self.settings.sync;
+                Begun::Work(Box::new(Job { scope, digest, blob, target, sync, began }))
+            }
         })
     }
 

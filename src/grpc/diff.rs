@@ -102,7 +102,7 @@ impl Service for DiffService {
             blocking(&self.differ, "Diff/Begin", span.clone(), move |differ| differ.begin(read(scope, request)?));
         let result = match begun.await? {
             Begun::Known(uncompressed) => Ok(uncompressed),
-            Begun::Work(job) => self.apply_in_turn(job, &span).await.map_err(|err| span.in_scope(|| refuse(err))),
+            Begun::Work(job) => self.apply_in_turn(*job, &span).await.map_err(|err| span.in_scope(|| refuse(err))),
         };
         count("Diff/Apply", started, &result);
         let Uncompressed { diff_id, size } = result?;

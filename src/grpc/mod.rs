@@ -27,7 +27,7 @@ pub use client::{
     ContentClient, ImagesClient, InNamespace, LeasesClient, SnapshotsClient, containerd, content_client, images_client,
     leases_client, snapshots_client,
 };
-pub use server::{Listener, MAX_MESSAGE, Servers, client};
+pub use server::{Listener, MAX_MESSAGE, ServerSettings, Servers, client};
 
 /// Generated from `proto/`, nested as the packages are, because the generated code refers to types that way.
 #[expect(missing_docs, reason = "generated; the proto files have the documentation")]

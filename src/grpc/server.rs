@@ -175,14 +175,22 @@ pub struct Servers {
     content: Arc<Content>,
     differ: Arc<Differ>,
     host: HostFeatures,
-    threads: usize,
-    applies: usize,
-    containerd: Option<PathBuf>,
+    settings: ServerSettings,
+}
+
+/// What servers may use.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The size of the blocking pool.
+    pub threads: usize,
+    /// How many layers are applied at a time; 0 for as many as there are processors.
+    pub applies: usize,
+    /// The socket where containerd serves its clients.
+    pub containerd: Option<PathBuf>,
 }
 
 impl Servers {
-    /// Makes the servers over one pool; `threads` is the size of the blocking pool, `applies` how many layers are
-    /// applied at a time, and `containerd` the socket where containerd serves its clients.
+    /// Makes the servers over one pool.
     pub fn new(
         snapshotter: Arc<Snapshotter>,
         leases: Arc<Leases>,
@@ -190,12 +198,10 @@ impl Servers {
         content: Arc<Content>,
         differ: Arc<Differ>,
         host: HostFeatures,
-        threads: usize,
-        applies: usize,
-        containerd: Option<PathBuf>,
+        settings: ServerSettings,
     ) -> Servers {
         let namespaces = Arc::new(Namespaces::new(snapshotter.metadata().clone(), leases.clone()));
-        Servers { snapshotter, leases, namespaces, collectible, content, differ, host, threads, applies, containerd }
+        Servers { snapshotter, leases, namespaces, collectible, content, differ, host, settings }
     }
 
     /// Serves both sockets until `stop`; then no new request is taken, and those under way are finished.
@@ -204,7 +210,7 @@ impl Servers {
     /// [`Error::Fs`] when a socket cannot be used.
     pub async fn serve(self, plugin: Listener, api: Listener, stop: CancellationToken) -> Result<()> {
         let (health, health_service) = health_reporter();
-        let slow = Slow::new(self.threads, 4);
+        let slow = Slow::new(self.settings.threads, 4);
         report_serving(&health).await;
         let snapshots = |service| {
             SnapshotsServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
@@ -213,15 +219,20 @@ impl Servers {
         let content = |service| {
             ContentServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
         };
-        let turns = ContentTurns::new(self.threads);
+        let turns = ContentTurns::new(self.settings.threads);
         let content_for_containerd = ContentService::for_containerd(self.content.clone(), turns.clone());
         let content_for_clients =
             ContentService::for_clients(self.content.clone(), turns, self.leases.changes().clone());
-        let applies = DiffTurns::new(self.applies);
+        let applies = DiffTurns::new(self.settings.applies);
         let diff = |socket| {
-            DiffServer::new(DiffService::new(self.differ.clone(), applies.clone(), socket, self.containerd.clone()))
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE)
+            DiffServer::new(DiffService::new(
+                self.differ.clone(),
+                applies.clone(),
+                socket,
+                self.settings.containerd.clone(),
+            ))
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE)
         };
         let plugin_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)

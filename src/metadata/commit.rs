@@ -59,6 +59,9 @@ pub struct Unsettled {
     pub rebased: bool,
 }
 
+/// What was done, or what has to be settled before.
+type OrUnsettled<T> = Result<T, Box<Unsettled>>;
+
 /// What becomes of such a layer, after its directory was made to fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settled {
@@ -153,7 +156,7 @@ impl Transaction<'_> {
         snapshot: &Snapshot,
         rebased: bool,
         settled: Option<&Settled>,
-    ) -> Result<Result<(LayerId, Vec<LayerId>), Box<Unsettled>>> {
+    ) -> Result<OrUnsettled<(LayerId, Vec<LayerId>)>> {
         // Nobody writes to it any more.
         let layer = Layer { active: None, ..layer };
         let applied = if layer.applied { self.applied(id)? } else { None };

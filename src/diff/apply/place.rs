@@ -80,7 +80,7 @@ mod tests {
     fn what_can_be_written_to_without_a_mount_is_a_place() {
         let overlay =
             mount("overlay", "overlay", &["workdir=/l/3/work", "upperdir=/l/3/fs", "lowerdir=/l/2/fs:/l/1/fs"]);
-        let place = Place::of(&[overlay.clone()], false).unwrap();
+        let place = Place::of(std::slice::from_ref(&overlay), false).unwrap();
         assert_eq!((place.dir, place.whiteouts), ("/l/3/fs".into(), Whiteouts::Overlay));
         assert_eq!(place.parents, [PathBuf::from("/l/2/fs"), PathBuf::from("/l/1/fs")]);
         assert_eq!(Place::of(&[overlay], true).unwrap().whiteouts, Whiteouts::OverlayUser);

@@ -26,7 +26,7 @@ type Input = BufReader<Chain<Cursor<Vec<u8>>, Source>>;
 /// The uncompressed data of one blob.
 pub(super) enum Decoder {
     Plain(Input),
-    Gzip(MultiGzDecoder<Input>),
+    Gzip(Box<MultiGzDecoder<Input>>),
     Zstd(ZstdDecoder<'static, Input>),
 }
 
@@ -42,7 +42,7 @@ impl Decoder {
         let input = BufReader::with_capacity(READ, Cursor::new(head).chain(source));
         Ok(match format {
             Format::Plain => Decoder::Plain(input),
-            Format::Gzip => Decoder::Gzip(MultiGzDecoder::new(input)),
+            Format::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
             Format::Zstd => {
                 let mut decoder = ZstdDecoder::with_buffer(input).map_err(explain)?;
                 decoder.window_log_max(WINDOW_LOG).map_err(explain)?;
