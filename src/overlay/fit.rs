@@ -39,7 +39,7 @@ impl LayerDirs {
     pub fn fit_implicit(&self, id: LayerId, implicit: &[PathBuf], below: &[LayerId], sync: bool) -> Result<()> {
         let root = self.open_fs(id)?;
         let mut lower: Vec<Option<OwnedFd>> = below.iter().map(|_| None).collect();
-        let mut changed = Vec::new();
+        let mut changed = Changed::default();
         for path in implicit {
             let full = || self.layers.path().join(format!("{id}/fs")).join(path);
             if path.as_os_str().is_empty() {
@@ -78,7 +78,7 @@ impl LayerDirs {
     /// [`Error::Fs`] and [`Error::NoSpace`].
     pub fn unhide(&self, id: LayerId, whiteouts: &[PathBuf], opaque: &[PathBuf], sync: bool) -> Result<()> {
         let root = self.open_fs(id)?;
-        let mut changed = Vec::new();
+        let mut changed = Changed::default();
         let full = |path: &Path| self.layers.path().join(format!("{id}/fs")).join(path);
         for path in whiteouts {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
@@ -109,13 +109,27 @@ impl LayerDirs {
             .map_err(|err| Error::fs(FsOp::Open, &self.layers.path().join(&name))(err))
     }
 
-    fn sync_dirs(&self, root: &OwnedFd, id: LayerId, changed: &[OwnedFd]) -> Result<()> {
-        let result = if changed.len() > SYNC_EACH {
-            rustix::fs::syncfs(root)
-        } else {
-            changed.iter().try_for_each(rustix::fs::fsync)
-        };
+    fn sync_dirs(&self, root: &OwnedFd, id: LayerId, changed: &Changed) -> Result<()> {
+        let result =
+            if changed.more { rustix::fs::syncfs(root) } else { changed.dirs.iter().try_for_each(rustix::fs::fsync) };
         result.map_err(|err| Error::fs(FsOp::Sync, &self.layers.path().join(format!("{id}/fs")))(err))
+    }
+}
+
+/// Directories that were changed, as long as they are few.
+#[derive(Default)]
+struct Changed {
+    dirs: Vec<OwnedFd>,
+    more: bool,
+}
+
+impl Changed {
+    fn push(&mut self, dir: OwnedFd) {
+        if self.dirs.len() < SYNC_EACH {
+            self.dirs.push(dir);
+        } else {
+            self.more = true;
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use super::Snapshotter;
 use super::mounts::is_extraction;
 use super::reuse::Below;
 
+/// How long all paths together may be that a commit may have to do something about: a second's work.
+const MAX_LISTED: usize = 8 << 20;
+
 /// What was applied to a layer.
 #[derive(Clone, Debug)]
 pub struct Applied {
@@ -70,8 +73,8 @@ impl Snapshotter {
         Ok(Some(ApplyTurn { snapshotter: self, layer, active, fresh, _turn: turn }))
     }
 
-    /// Has a known layer with what is in this blob take the place of extraction, if there is one that can; nothing was done
-    /// where there is none. Takes the same time for a layer of any size.
+    /// Has a known layer with what is in this blob take the place of extraction, if there is one that can: then there is
+    /// nothing to finish. Nothing was done where there is none. Takes the same time for a layer of any size.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the active layer is gone, and those of the store.
@@ -98,7 +101,7 @@ impl Snapshotter {
     }
 
     /// Takes back a layer that was staged, because more is to be applied: what it holds has to be extracted first, from the blob
-    /// that is returned. `None` when nothing was staged.
+    /// that is returned and that the caller has looked for before. `None` when nothing was staged.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the active layer is gone, and those of the store.
@@ -119,7 +122,8 @@ impl Snapshotter {
     /// written to, and where a whiteout stays one, holds what its archive does.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the layer was removed meanwhile, and those of the store.
+    /// [`Error::NotFound`] when the layer was removed meanwhile, [`Error::Invalid`] when Commit would have too much to do, and
+    /// those of the store.
     pub fn finish_apply(&self, turn: ApplyTurn<'_>, applied: Applied) -> Result<()> {
         let ActiveLayer { key, snapshot, applied: before } = &turn.active;
         let Applied { blob, diff_id, size, usage, mut implicit, mut whiteouts, mut opaque, durable } = applied;
@@ -131,6 +135,15 @@ impl Snapshotter {
                 list.sort();
                 list.dedup();
             }
+        }
+        if snapshot.parent.is_some() {
+            // Nothing will change below it, so that it is enough to know whether there are any.
+            let (root, other): (Vec<_>, Vec<_>) = implicit.into_iter().partition(|path| path.as_os_str().is_empty());
+            implicit = root.into_iter().take(1).chain(other.into_iter().take(1)).collect();
+            whiteouts.truncate(1);
+            opaque.truncate(1);
+        } else {
+            require_short([&implicit, &whiteouts, &opaque])?;
         }
         let applied = AppliedLayer {
             diff_id,
@@ -150,6 +163,12 @@ impl Snapshotter {
         failpoint::hit("finish apply: before the record");
         self.note_no_space(txn.commit_unsynced())?;
         failpoint::hit("finish apply: record written");
+        // Only now: who asks for the mounts later finds the record.
+        if applied.verified && self.turns.meanwhile(turn.layer).mounts {
+            let mut txn = self.metadata.write(self.now())?;
+            txn.unverify(turn.layer)?;
+            self.note_no_space(txn.commit_unsynced())?;
+        }
         Ok(())
     }
 
@@ -195,14 +214,34 @@ impl ApplyTurn<'_> {
 
     /// Whether the layer was removed meanwhile, so that going on is of no use.
     pub fn is_removed(&self) -> bool {
-        self.snapshotter.turns.is_removed(self.layer)
+        self.snapshotter.turns.meanwhile(self.layer).removed
     }
+}
+
+/// Fails where a commit would hold up containerd for long, should it change what is below the layer.
+fn require_short(lists: [&Vec<PathBuf>; 3]) -> Result<()> {
+    let length: usize = lists.into_iter().flatten().map(|path| path.as_os_str().len() + 1).sum();
+    if length <= MAX_LISTED {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "layer",
+        "has too many whiteouts, and directories without an entry, to be unpacked before its parent",
+    ))
 }
 
 /// Layers that somebody applies to, or commits after that, and whether they were removed meanwhile.
 #[derive(Default)]
 pub(super) struct ApplyTurns {
-    layers: Mutex<HashMap<LayerId, bool>>,
+    layers: Mutex<HashMap<LayerId, Meanwhile>>,
+}
+
+/// What happened to a layer while somebody had it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meanwhile {
+    removed: bool,
+    /// Somebody asked for its mounts, and may have written to it.
+    mounts: bool,
 }
 
 /// While it lives, nobody else has the layer. One that was removed meanwhile is deleted after it.
@@ -221,7 +260,7 @@ impl Snapshotter {
         if layers.contains_key(&layer) {
             return Err(Error::Locked(Resource::Layer(layer.get())));
         }
-        layers.insert(layer, false);
+        layers.insert(layer, Meanwhile::default());
         Ok(Applying { snapshotter: self, layer })
     }
 }
@@ -234,14 +273,21 @@ impl ApplyTurns {
 
     /// Notes that a layer was removed. False when nobody has it.
     pub fn note_removed(&self, layer: LayerId) -> bool {
-        self.lock().get_mut(&layer).map(|removed| *removed = true).is_some()
+        self.lock().get_mut(&layer).map(|meanwhile| meanwhile.removed = true).is_some()
     }
 
-    fn is_removed(&self, layer: LayerId) -> bool {
+    /// Notes that somebody asked for the mounts of a layer.
+    pub fn note_mounts(&self, layer: LayerId) {
+        if let Some(meanwhile) = self.lock().get_mut(&layer) {
+            meanwhile.mounts = true;
+        }
+    }
+
+    fn meanwhile(&self, layer: LayerId) -> Meanwhile {
         self.lock().get(&layer).copied().unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LayerId, bool>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LayerId, Meanwhile>> {
         // Each change is one insertion, removal or assignment, so it is whole even after a panic.
         self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -249,8 +295,8 @@ impl ApplyTurns {
 
 impl Drop for Applying<'_> {
     fn drop(&mut self) {
-        let removed = self.snapshotter.turns.lock().remove(&self.layer);
-        if removed == Some(true) {
+        let meanwhile = self.snapshotter.turns.lock().remove(&self.layer);
+        if meanwhile.is_some_and(|meanwhile| meanwhile.removed) {
             self.snapshotter.reclaimer.enqueue(self.layer);
         }
     }

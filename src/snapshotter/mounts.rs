@@ -29,6 +29,7 @@ impl Snapshotter {
     /// sees.
     fn open_for_writing(&self, snapshot: &Snapshot) -> Result<Option<LayerId>> {
         let Some(layer) = snapshot.layer.filter(|_| snapshot.kind == Kind::Active) else { return Ok(None) };
+        self.turns.note_mounts(layer);
         if !self.metadata.layer(layer)?.is_some_and(|record| record.applied) {
             return Ok(None);
         }

@@ -294,6 +294,24 @@ fn a_layer_that_is_removed_while_it_is_applied_to_is_deleted_after_that() {
 }
 
 #[test]
+fn what_a_commit_may_have_to_do_is_bounded_where_the_parent_is_named_there() {
+    let pool = Pool::new();
+    pool.unpack("base", "", &archive("x"));
+    let many: Vec<PathBuf> = (0..10_000).map(|number| format!("{number:01000}").into()).collect();
+    let applied = Applied { whiteouts: many.clone(), implicit: many, ..applied(&archive("y")) };
+    pool.prepare("extract-1 a", "");
+    let result = pool.snapshotter.finish_apply(pool.begin("extract-1 a").unwrap(), applied.clone());
+    assert!(matches!(result, Err(Error::Invalid { .. })), "{result:?}");
+    pool.prepare("extract-1 b", "base");
+    pool.snapshotter.finish_apply(pool.begin("extract-1 b").unwrap(), applied).unwrap();
+    let kept = pool.snapshotter.metadata().applied(pool.layer("extract-1 b")).unwrap().unwrap();
+    assert_eq!((kept.whiteouts.len(), kept.implicit.len()), (1, 1));
+    assert!(kept.hides() && kept.has_implicit_directories() && !kept.has_implicit_root());
+    pool.commit("b", "extract-1 b", "");
+    pool.check(3);
+}
+
+#[test]
 fn a_view_is_not_applied_to() {
     let pool = Pool::new();
     let (kind, key) = (Kind::View, key("view"));

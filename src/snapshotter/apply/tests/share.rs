@@ -93,12 +93,16 @@ fn what_was_written_into_beside_a_staged_layer_is_not_committed() {
 #[test]
 fn what_somebody_may_have_written_to_is_not_known() {
     let pool = Pool::new();
-    type Write<'a> = (&'a str, &'a dyn Fn(&str));
-    let writes: [Write<'_>; 3] = [
+    let writes: [(&str, &dyn Fn(&str)); 4] = [
         // Who asked for the mounts may have used them.
         ("extract-1 mounted", &|name| {
             pool.apply(name, &archive("x"));
             pool.snapshotter.mounts(&key(name)).unwrap();
+        }),
+        ("extract-1 mounted meanwhile", &|name| {
+            let turn = pool.begin(name).unwrap();
+            pool.snapshotter.mounts(&key(name)).unwrap();
+            pool.extract(turn, &archive("x"));
         }),
         ("extract-1 written to before", &|name| {
             fs::write(pool.fs(name).join("before"), "").unwrap();
@@ -128,7 +132,7 @@ fn what_somebody_may_have_written_to_is_not_known() {
         pool.prepare(name, "");
         assert!(!pool.apply(name, &archive("z")), "{name}");
     }
-    pool.check(8);
+    pool.check(9);
 }
 
 #[test]
