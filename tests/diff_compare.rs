@@ -1,8 +1,8 @@
 //! A layer that is made of an upperdir is the one that containerd makes by walking both sides, and it gives the same tree.
 
-mod common;
 #[path = "diff_compare/changes.rs"]
 mod changes;
+mod common;
 #[path = "diff_compare/fixture.rs"]
 mod fixture;
 
@@ -11,12 +11,21 @@ use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::Path;
 
 use changes::{Kinds, change};
-use common::filesystem::privileged;
 use common::random::Random;
+use common::{filesystem, skip, tools};
 use fixture::{Chain, GZIP, TAR, ZSTD, unsupported};
 use leasehold::Error;
 use leasehold::overlay::Mount;
 use rustix::fs::{XattrFlags, lsetxattr};
+
+/// Runs a test that mounts, and has containerd's differ.
+fn privileged(test: &str, body: impl FnOnce() + Send) {
+    if tools::built("bin/refdiffer").is_file() {
+        filesystem::privileged(test, body);
+    } else {
+        skip(test, "tests/go/build.sh to have built bin/refdiffer");
+    }
+}
 
 /// Shows names and kinds of the entries of a stream, and fails where it is no whole one.
 fn entries(tar: &[u8]) -> Vec<String> {
@@ -30,7 +39,8 @@ fn entries(tar: &[u8]) -> Vec<String> {
         }
         let text = |from: usize, to: usize| {
             let field = &block[from..to];
-            String::from_utf8_lossy(&field[..field.iter().position(|byte| *byte == 0).unwrap_or(to - from)]).into_owned()
+            String::from_utf8_lossy(&field[..field.iter().position(|byte| *byte == 0).unwrap_or(to - from)])
+                .into_owned()
         };
         let size = usize::from_str_radix(&text(124, 136), 8).unwrap();
         if block[156] != b'x' {
@@ -46,7 +56,8 @@ fn same_as_containerd(chain: &Chain, epoch: Option<i64>) -> Vec<u8> {
     let theirs = chain.reference(epoch);
     assert_eq!(entries(&ours), entries(&theirs));
     let first = ours.iter().zip(&theirs).position(|(one, other)| one != other);
-    let block = |tar: &[u8]| first.map(|at| tar[at / 512 * 512..][..512].escape_ascii().to_string().replace("\\x00", ""));
+    let block =
+        |tar: &[u8]| first.map(|at| tar[at / 512 * 512..][..512].escape_ascii().to_string().replace("\\x00", ""));
     assert!(ours == theirs, "first at {first:?}:\n{:?}\n{:?}", block(&ours), block(&theirs));
     assert_eq!(written.uncompressed, ours.len() as u64);
     ours
@@ -131,7 +142,8 @@ fn privileged_deleted_and_replaced_directories() {
             fs::write(root.join("usr/lib/b"), "new").unwrap();
         });
         let layer = same_as_containerd(&chain, None);
-        let expected = ["0.wh.top", "5usr/", "5usr/lib/", "0usr/lib/.wh.a", "0usr/lib/b", "5usr/lib/deep/", "0usr/lib/deep/.wh.c"];
+        let expected =
+            ["0.wh.top", "5usr/", "5usr/lib/", "0usr/lib/.wh.a", "0usr/lib/b", "5usr/lib/deep/", "0usr/lib/deep/.wh.c"];
         assert_eq!(entries(&layer), expected);
         chain.assert_applies(&layer);
     });
@@ -348,10 +360,9 @@ fn privileged_a_comparison_ends_when_nobody_waits() {
         let chain = large(&["a", "b"]);
         let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let end = over.clone();
-        let result = chain.compare_while(
-            &move || over.load(std::sync::atomic::Ordering::Relaxed),
-            move || end.store(true, std::sync::atomic::Ordering::Relaxed),
-        );
+        let result = chain.compare_while(&move || over.load(std::sync::atomic::Ordering::Relaxed), move || {
+            end.store(true, std::sync::atomic::Ordering::Relaxed)
+        });
         assert!(matches!(result, Err(Error::Lost(_))), "{result:?}");
     });
 }

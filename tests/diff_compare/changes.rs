@@ -95,7 +95,8 @@ fn list(root: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     while let Some(dir) = next.pop() {
         let mut entries: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();
-        let (below, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir() && !path.is_symlink());
+        let (below, files): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|path| path.is_dir() && !path.is_symlink());
         others.extend(files);
         next.extend(below);
         dirs.push(dir);

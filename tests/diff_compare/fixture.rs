@@ -71,7 +71,10 @@ impl Chain {
             return bind(&self.upperdir(), "rw");
         }
         let workdir = format!("workdir={}", self.layout.workdir(LayerId::new(self.layers)));
-        overlay([workdir, format!("upperdir={}", self.upperdir().display()), lowerdir(&self.lowerdirs())], self.userxattr)
+        overlay(
+            [workdir, format!("upperdir={}", self.upperdir().display()), lowerdir(&self.lowerdirs())],
+            self.userxattr,
+        )
     }
 
     fn view(&self, layers: Vec<PathBuf>) -> Vec<Mount> {

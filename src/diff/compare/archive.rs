@@ -99,7 +99,13 @@ impl<'a> Archive<'a> {
         }
         for name in also_named {
             self.add_parents(&name)?;
-            self.write_header(&Header { kind: Type::HardLink, name, target: path.to_vec(), size: 0, ..header.clone() })?;
+            self.write_header(&Header {
+                kind: Type::HardLink,
+                name,
+                target: path.to_vec(),
+                size: 0,
+                ..header.clone()
+            })?;
         }
         Ok(())
     }

@@ -77,7 +77,8 @@ impl Comparison {
         let top = open_layer(self.sides.upper, upperdir.as_ref())?;
         compress::pack(self.compression, sink, |output| {
             let layer = self.sides.upper;
-            let mut archive = Archive::new(output, Upper { layer, root: open_layer(layer, upperdir.as_ref())? }, self.latest);
+            let mut archive =
+                Archive::new(output, Upper { layer, root: open_layer(layer, upperdir.as_ref())? }, self.latest);
             Walk { lowers: &lowers, dialect, stop }.run(&top, &mut archive)?;
             // Names that vanish are no changes; but a layer that is removed loses all of them.
             self.require_still_there(layer, &top)?;

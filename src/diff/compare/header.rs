@@ -285,9 +285,10 @@ mod tests {
     fn the_length_of_a_record_counts_its_own_digits() {
         for len in (0..30).chain(80..110).chain(980..1010) {
             let record = record(b"k", &vec![b'v'; len]);
-            let said: usize = record.iter().take_while(|byte| **byte != b' ').fold(0, |sum, digit| {
-                sum * 10 + usize::from(digit - b'0')
-            });
+            let said: usize = record
+                .iter()
+                .take_while(|byte| **byte != b' ')
+                .fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
             assert_eq!(said, record.len());
         }
     }

@@ -110,8 +110,7 @@ impl Walk<'_> {
     }
 
     fn is_whiteout(&self, frame: &Frame, entry: &Entry, attributes: &Attributes) -> bool {
-        let by_attribute =
-            || frame.has_whiteouts && entry.stat.kind == FileType::RegularFile && attributes.whiteout;
+        let by_attribute = || frame.has_whiteouts && entry.stat.kind == FileType::RegularFile && attributes.whiteout;
         self.dialect.is_some() && (entry.stat.is_whiteout() || by_attribute())
     }
 
@@ -158,7 +157,9 @@ impl Walk<'_> {
                 let target = |entry: &Entry| entry.target().map_err(failed(FsOp::Read, path));
                 Ok(target(upper)? == target(lower)?)
             }
-            FileType::RegularFile if !exact && ours.size > 0 => have_same_data(upper, lower).map_err(failed(FsOp::Read, path)),
+            FileType::RegularFile if !exact && ours.size > 0 => {
+                have_same_data(upper, lower).map_err(failed(FsOp::Read, path))
+            }
             _ => Ok(true),
         }
     }
