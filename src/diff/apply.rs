@@ -1,33 +1,33 @@
 //! Apply: a layer's blob into the directory of a snapshot.
 //!
-//! It has two parts. [`Differ::begin`] is short: it looks at what was asked for, takes the directory, and opens the blob.
-//! [`Differ::apply`] takes as long as the layer is large, on a thread of its own. Nothing is mounted. Until it answers, the
-//! directory is as it was or has a part of the layer; where it was empty before, it is again when the layer cannot be applied.
+//! It has two parts. [`Differ::begin`] is short: it looks at what was asked for, takes the directory, and finds the blob. A
+//! layer that is known already is staged, and that is all. [`Differ::apply`] takes as long as the layer is large, on a thread
+//! of its own. Nothing is mounted. Where the directory was empty before, it is again when the layer cannot be applied.
 
 mod fresh;
 mod place;
 mod sync;
 mod target;
+mod watch;
 
-use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::os::fd::AsFd as _;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use crate::overlay::Mount;
+use crate::snapshotter::{Applied, ApplyTurn, KnownLayer};
 use crate::types::{Digest, Scope};
-use crate::{Chain, Error, FsOp, Result};
+use crate::{Chain, Error, Result};
 
-use super::extract::{self, extract};
+use super::Differ;
+use super::extract::{self, Extracted, extract};
 use super::source::Blob;
 use super::stream::{Stream, Uncompressed, require_layer};
-use super::{Differ, Source};
 
 pub(super) use self::sync::Syncs;
 pub(super) use self::target::Taken;
 use self::target::Target;
-
-/// How often it is looked whether there is still room, and a directory to put something into.
-const LOOK: Duration = Duration::from_millis(100);
+use self::watch::Watch;
 
 /// A layer, and where it goes.
 #[derive(Clone, Debug)]
@@ -46,8 +46,17 @@ pub struct Apply {
     pub sync: bool,
 }
 
+/// What becomes of a call.
+pub enum Begun {
+    /// A layer that holds the same takes the place of work.
+    Known(Uncompressed),
+    /// It is to be [applied](Differ::apply).
+    Work(Job),
+}
+
 /// A layer that is ready to be applied.
 pub struct Job {
+    scope: Scope,
     digest: Digest,
     blob: Blob,
     target: Target,
@@ -56,134 +65,127 @@ pub struct Job {
 }
 
 impl Differ {
-    /// Looks at what was asked for.
+    /// Looks at what was asked for, and has a known layer staged if there is one.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for what another differ may be able to do; [`Error::Locked`] when somebody else applies to
     /// the directory; those of the blob's store.
-    pub fn begin(&self, apply: Apply) -> Result<Job> {
+    pub fn begin(&self, apply: Apply) -> Result<Begun> {
         let began = Instant::now();
-        let job = self.look(apply, began);
-        if let Err(err) = &job {
-            count(outcome(err), began);
+        let begun = self.look(apply, began);
+        match &begun {
+            Ok(Begun::Work(_)) => {}
+            Ok(Begun::Known(_)) => count("reused", began),
+            Err(err) => count(outcome(err), began),
         }
-        job
+        begun
     }
 
-    fn look(&self, apply: Apply, began: Instant) -> Result<Job> {
+    fn look(&self, apply: Apply, began: Instant) -> Result<Begun> {
         let Apply { scope, media_type, digest, size, mounts, sync } = apply;
         require_layer(&media_type)?;
         let target = Target::open(&mounts, self.settings.userxattr, &self.taken, &self.syncs)?;
+        // Also where it will not be read: who pushes the image later will need it.
         let blob = self.sources.open(&scope, &digest, size)?;
-        Ok(Job { digest, blob, target, sync: sync || self.settings.sync, began })
+        let known = match self.snapshotter.begin_apply(target.path())? {
+            Some(turn) => self.snapshotter.stage_known(&turn, &digest)?,
+            None => None,
+        };
+        Ok(match known {
+            Some(known) => Begun::Known(known.into()),
+            None => Begun::Work(Job { scope, digest, blob, target, sync: sync || self.settings.sync, began }),
+        })
     }
 
     /// Applies a layer, and returns what its blob turned out to be. Ends soon after `stop` was set.
     ///
     /// # Errors
     /// [`Error::Invalid`] for what is no layer, or more than is allowed; [`Error::NoSpace`]; [`Error::NotFound`] when the
-    /// directory is gone; those of the blob's store and of the file system.
+    /// snapshot was removed meanwhile; those of the blob's store and of the file system.
     pub fn apply(&self, job: Job, stop: &AtomicBool) -> Result<Uncompressed> {
-        let Job { digest, blob, target, sync, began } = job;
-        let watch = Watch::new(self, &target, stop);
-        let result = self.extract(&blob.size, blob.source, &target, &watch);
-        let result = result.and_then(|(uncompressed, entries)| {
-            if sync {
-                target.sync()?;
-            }
-            watch.check()?;
-            Ok((uncompressed, entries))
-        });
-        match result {
-            Ok((uncompressed, entries)) => {
-                count("extracted", began);
-                metrics::counter!("leasehold_apply_bytes_total").increment(uncompressed.size);
+        let (digest, began) = (job.digest.clone(), job.began);
+        match self.try_apply(job, stop) {
+            Ok((uncompressed, outcome)) => {
+                count(outcome, began);
                 let Uncompressed { diff_id, size } = &uncompressed;
-                tracing::debug!(%digest, %diff_id, size, entries, took = ?began.elapsed(), "layer applied");
+                tracing::debug!(%digest, %diff_id, size, outcome, took = ?began.elapsed(), "layer applied");
                 Ok(uncompressed)
             }
             Err(err) => {
-                let err = watch.reason().unwrap_or(err);
                 count(outcome(&err), began);
                 tracing::debug!(%digest, error = %Chain(&err), took = ?began.elapsed(), "layer not applied");
-                target.undo();
                 Err(err)
             }
         }
     }
 
-    fn extract(&self, size: &u64, source: Source, target: &Target, watch: &Watch<'_>) -> Result<(Uncompressed, u64)> {
+    fn try_apply(&self, job: Job, stop: &AtomicBool) -> Result<(Uncompressed, &'static str)> {
+        let Job { scope, digest, blob, mut target, sync, .. } = job;
+        let mut turn = self.snapshotter.begin_apply(target.path())?;
+        if let Some(turn) = &mut turn {
+            // Somebody may have unpacked the same while this one waited.
+            if let Some(known) = self.snapshotter.stage_known(turn, &digest)? {
+                return Ok((known.into(), "reused"));
+            }
+            target.parents = turn.parents();
+            if let Some(staged) = turn.staged() {
+                // Before anything is taken back.
+                let below = self.sources.open(&scope, staged, 0)?;
+                self.snapshotter.unstage(turn)?;
+                let watch = Watch::new(self, &target, Some(turn), stop);
+                let extracted = self.extract(below, &target, &watch);
+                extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
+                target.keep();
+            }
+        }
+        let watch = Watch::new(self, &target, turn.as_ref(), stop);
+        let extracted = self.extract(blob, &target, &watch).and_then(|extracted| {
+            if sync {
+                target.sync()?;
+            }
+            watch.check()?;
+            Ok(extracted)
+        });
+        let (uncompressed, extracted) = extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
+        if let Some(turn) = turn {
+            self.record(turn, digest, &uncompressed, extracted, sync)?;
+        }
+        metrics::counter!("leasehold_apply_bytes_total").increment(uncompressed.size);
+        Ok((uncompressed, "extracted"))
+    }
+
+    fn extract(&self, blob: Blob, target: &Target, watch: &Watch<'_>) -> Result<(Uncompressed, Extracted)> {
         let stop = || watch.is_over();
-        let mut stream = Stream::open(source, *size, &self.settings.limits)?;
-        let into = extract::Target { root: std::os::fd::AsFd::as_fd(&target.dir), parents: &target.parents, whiteouts: target.whiteouts };
+        let size = blob.size();
+        let mut stream = Stream::open(blob.read()?, size, &self.settings.limits)?;
+        let into = extract::Target { root: target.dir.as_fd(), parents: &target.parents, whiteouts: target.whiteouts };
         match extract(&mut stream, &into, &self.settings.extraction, &stop) {
             // An archive may be followed by anything, which is part of the digest.
-            Ok(extracted) => Ok((stream.finish(&stop)?, extracted.entries)),
+            Ok(extracted) => Ok((stream.finish(&stop)?, extracted)),
             // What the stream fails with says more than that it failed.
             Err(err) => Err(stream.failure().unwrap_or(err)),
         }
     }
+
+    /// Has the snapshotter know what is in the layer now.
+    fn record(
+        &self,
+        turn: ApplyTurn<'_>,
+        blob: Digest,
+        uncompressed: &Uncompressed,
+        extracted: Extracted,
+        durable: bool,
+    ) -> Result<()> {
+        let Extracted { usage, implicit, whiteouts, opaque, .. } = extracted;
+        let Uncompressed { diff_id, size } = uncompressed.clone();
+        let applied = Applied { blob: Some(blob), diff_id, size, usage, implicit, whiteouts, opaque, durable };
+        self.snapshotter.finish_apply(turn, applied)
+    }
 }
 
-/// What may end an extraction early.
-struct Watch<'a> {
-    differ: &'a Differ,
-    target: &'a Target,
-    stop: &'a AtomicBool,
-    looked: Cell<Instant>,
-    reason: RefCell<Option<Error>>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(differ: &'a Differ, target: &'a Target, stop: &'a AtomicBool) -> Watch<'a> {
-        Watch { differ, target, stop, looked: Cell::new(Instant::now()), reason: RefCell::default() }
-    }
-
-    /// Whether to end. Cheap enough to be asked for each entry.
-    fn is_over(&self) -> bool {
-        if self.is_stopped() {
-            return true;
-        }
-        if self.looked.get().elapsed() < LOOK {
-            return false;
-        }
-        self.looked.set(Instant::now());
-        match self.check() {
-            Ok(()) => false,
-            Err(err) => {
-                self.reason.replace(Some(err));
-                true
-            }
-        }
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.differ.workers.is_stopping()
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.is_stopped() {
-            return Err(Error::ShuttingDown);
-        }
-        self.require_target()?;
-        // Removing an image needs room, too, and is all that helps when there is none.
-        self.differ.snapshotter.expect_free_space()
-    }
-
-    fn require_target(&self) -> Result<()> {
-        if self.target.is_gone() {
-            return Err(Error::fs(FsOp::Open, self.target.dir.path())(rustix::io::Errno::NOENT));
-        }
-        Ok(())
-    }
-
-    /// Returns why it is over, where that is what an extraction failed for.
-    fn reason(&self) -> Option<Error> {
-        if self.is_stopped() {
-            return Some(Error::ShuttingDown);
-        }
-        // Without the directory, anything may fail.
-        self.reason.take().or_else(|| self.require_target().err())
+impl From<KnownLayer> for Uncompressed {
+    fn from(known: KnownLayer) -> Uncompressed {
+        Uncompressed { diff_id: known.diff_id, size: known.size }
     }
 }
 

@@ -15,18 +15,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use apply::{Apply, Job};
+pub use apply::{Apply, Begun, Job};
 pub use compare::{Compare, Compared, Comparison};
 pub use stream::{Limits, Uncompressed};
 
+use crate::Result;
 use crate::content::Content;
 use crate::overlay::Mount;
 use crate::snapshotter::Snapshotter;
-use crate::Result;
 
 use apply::{Syncs, Taken};
 use source::Sources;
-use stream::Source;
 use workers::Workers;
 
 /// What the differ may use.

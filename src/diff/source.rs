@@ -24,9 +24,32 @@ pub(super) struct Sources {
 }
 
 /// A blob that can be read.
+#[derive(Debug)]
 pub(super) struct Blob {
-    pub source: Source,
-    pub size: u64,
+    file: File,
+    size: u64,
+    /// What has to come out, where nobody has looked yet.
+    unchecked: Option<Digest>,
+}
+
+impl Blob {
+    /// Returns its size.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when the system has no more threads.
+    pub fn read(self) -> Result<Source> {
+        // Nothing but a hint.
+        let _ = fadvise(&self.file, 0, None, Advice::Sequential);
+        Ok(match self.unchecked {
+            None => Box::new(self.file),
+            Some(digest) => Box::new(Verified::start(Box::new(self.file), digest)?),
+        })
+    }
 }
 
 impl Sources {
@@ -41,8 +64,7 @@ impl Sources {
     /// [`Error::Mismatch`] for another size.
     pub fn open(&self, scope: &Scope, digest: &Digest, size: u64) -> Result<Blob> {
         if let Some((file, size)) = self.content.open_file(scope, digest)? {
-            read_ahead(&file);
-            return Ok(Blob { source: Box::new(file), size });
+            return Ok(Blob { file, size, unchecked: None });
         }
         if *scope != Scope::Plugin {
             return Err(Error::NotFound(named(digest)));
@@ -61,8 +83,7 @@ impl Sources {
             let problem = format!("{} has {found} bytes instead of {size}", path.display());
             return Err(Error::Mismatch { resource: named(digest), problem });
         }
-        read_ahead(&file);
-        Ok(Blob { source: Box::new(Verified::start(Box::new(file), digest.clone())?), size: found })
+        Ok(Blob { file, size: found, unchecked: Some(digest.clone()) })
     }
 }
 
@@ -79,11 +100,6 @@ fn open_foreign(path: &Path) -> Result<Option<(File, u64)>> {
         return Err(Error::fs(FsOp::Open, path)(Errno::INVAL));
     }
     Ok(Some((file.into(), u64::try_from(stat.st_size).unwrap_or(0))))
-}
-
-fn read_ahead(file: &File) {
-    // Nothing but a hint.
-    let _ = fadvise(file, 0, None, Advice::Sequential);
 }
 
 fn named(digest: &Digest) -> Resource {

@@ -13,7 +13,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
-use crate::diff::{Apply, Differ, Job, Uncompressed};
+use crate::diff::{Apply, Begun, Differ, Job, Uncompressed};
 use crate::types::{Digest, Scope};
 use crate::{Error, Result};
 
@@ -98,9 +98,12 @@ impl Service for DiffService {
         let span = span("Diff/Apply", request.metadata(), digest);
         let scope = self.scope(request.metadata())?;
         let request = request.into_inner();
-        let job = blocking(&self.differ, "Diff/Begin", span.clone(), move |differ| differ.begin(read(scope, request)?));
-        let job = job.await?;
-        let result = self.apply_in_turn(job, &span).await.map_err(|err| span.in_scope(|| refuse(err)));
+        let begun =
+            blocking(&self.differ, "Diff/Begin", span.clone(), move |differ| differ.begin(read(scope, request)?));
+        let result = match begun.await? {
+            Begun::Known(uncompressed) => Ok(uncompressed),
+            Begun::Work(job) => self.apply_in_turn(job, &span).await.map_err(|err| span.in_scope(|| refuse(err))),
+        };
         count("Diff/Apply", started, &result);
         let Uncompressed { diff_id, size } = result?;
         let applied = Descriptor {

@@ -232,6 +232,3 @@ fn times(stat: &Stat) -> Timestamps {
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     }
 }
-
-#[cfg(test)]
-mod tests;

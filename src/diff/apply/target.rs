@@ -66,6 +66,16 @@ impl Target {
         Ok(Target { dir, parents, whiteouts, fresh, sync, taken })
     }
 
+    /// Returns the path, as containerd names it.
+    pub fn path(&self) -> &str {
+        self.dir.path().to_str().unwrap_or_default()
+    }
+
+    /// What is there now is to stay when what follows fails.
+    pub fn keep(&mut self) {
+        self.fresh = None;
+    }
+
     /// Whether the directory is no longer where it was, because what it belongs to was removed.
     pub fn is_gone(&self) -> bool {
         let found = statat(CWD, self.dir.path(), AtFlags::SYMLINK_NOFOLLOW);
@@ -80,11 +90,9 @@ impl Target {
         self.sync.sync(&self.dir)
     }
 
-    /// Takes away what was applied, where there was nothing before. What was removed is left to the reclaimer.
+    /// Takes away what was applied, where there was nothing before.
     pub fn undo(&self) {
-        if let Some(fresh) = &self.fresh
-            && !self.is_gone()
-        {
+        if let Some(fresh) = &self.fresh {
             fresh.restore(&self.dir);
         }
     }

@@ -74,7 +74,7 @@ pub(super) struct Setter {
 
 impl Setter {
     /// Gives an open file or directory what the entry says. A directory gets its times when all is in it. Returns what
-    /// it was before.
+    /// it was before, but for the blocks.
     pub fn set_open(self, fd: BorrowedFd<'_>, path: &[u8], entry: &Entry) -> Result<Stat> {
         let failed = |op, err: Errno| Error::fs(op, shown(path))(err);
         let header = &entry.header;
@@ -94,16 +94,29 @@ impl Setter {
         if kind != FileType::Directory {
             futimens(fd, &times(header)).map_err(|err| failed(FsOp::SetTimes, err))?;
         }
-        Ok(stat)
+        // Attributes may take blocks.
+        if xattrs { fstat(fd).map_err(|err| failed(FsOp::Stat, err)) } else { Ok(stat) }
     }
 
-    /// Gives `name` in `dir`, which is no directory, what the entry says, without following it. Returns what it was before.
+    /// Gives `name` in `dir`, which was just made and is no directory, what the entry says, without following it. Returns
+    /// what it was before, but for the blocks.
     pub fn set_named(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
+        self.set(dir, name, path, entry, false)
+    }
+
+    /// Gives another name of a file what its entry says.
+    pub fn set_linked(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
+        // A change of the owner to what it is takes capabilities away, which a new file does not have.
+        self.set(dir, name, path, entry, true)
+    }
+
+    fn set(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry, chown: bool) -> Result<Stat> {
         let failed = |op, err: Errno| Error::fs(op, shown(path))(err);
         let header = &entry.header;
-        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::Stat, err))?;
+        let look = || statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::Stat, err));
+        let stat = look()?;
         let owner = Owner::of(header);
-        let chown = owner.differs(&stat);
+        let chown = chown || owner.differs(&stat);
         if chown {
             let result = chownat(dir, name, owner.uid(), owner.gid(), AtFlags::SYMLINK_NOFOLLOW);
             result.map_err(|err| failed(FsOp::Chown, err))?;
@@ -120,7 +133,8 @@ impl Setter {
             set_mode(dir, name, mode).map_err(|err| failed(FsOp::Chmod, err))?;
         }
         utimensat(dir, name, &times(header), AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::SetTimes, err))?;
-        Ok(stat)
+        // Attributes may take blocks.
+        if xattrs { look() } else { Ok(stat) }
     }
 
     /// Sets the extended attributes, and tells whether there were any.

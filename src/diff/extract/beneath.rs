@@ -50,11 +50,12 @@ pub(super) fn open_path(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Er
 /// Resolves the symbolic links in `path` beneath `root` as containerd does, and returns a clean path. What does not exist
 /// is no link. Nothing is opened by the result; it may be stale, and is used component by component.
 ///
-/// Containerd replaces links one at a time, from left to right, and the text `..` takes the component before it away,
+/// A link in the first place is replaced by what it says as it is, unless the path is `from_root`, by which what it says is
+/// cleaned first. Containerd replaces links one at a time, from left to right, and the text `..` takes the component before it away,
 /// even when that is a link which has been met only by the kernel.
-pub(super) fn root_path(root: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn root_path(root: BorrowedFd<'_>, path: &[u8], from_root: bool) -> Result<Vec<u8>> {
     let mut links = 0;
-    let mut path = path.to_vec();
+    let mut path = if from_root { [b"/", path].concat() } else { path.to_vec() };
     loop {
         let before = links;
         let walked = walk(root, &path, &mut links)?;

@@ -50,6 +50,7 @@ pub(super) struct Extraction<'t> {
 /// An entry of a directory, for what is done when all is in it.
 pub(super) struct Directory {
     path: Box<[u8]>,
+    from_root: bool,
     times: Timestamps,
     /// Whether it was made by an extraction, and is counted here.
     made: bool,
@@ -68,13 +69,13 @@ impl Extraction<'_> {
     pub fn make(&mut self, entry: &Entry, data: &mut Data<'_>) -> Result<()> {
         let mut path = std::mem::take(&mut self.path);
         path.clear();
-        push_clean(&mut path, &entry.header.name);
-        let result = self.make_at(&path, entry, data);
+        let from_root = push_clean(&mut path, &entry.header.name);
+        let result = self.make_at(&path, from_root, entry, data);
         self.path = path;
         result
     }
 
-    fn make_at(&mut self, clean: &[u8], entry: &Entry, data: &mut Data<'_>) -> Result<()> {
+    fn make_at(&mut self, clean: &[u8], from_root: bool, entry: &Entry, data: &mut Data<'_>) -> Result<()> {
         let header = &entry.header;
         self.check(clean, entry)?;
         let is_device = matches!(header.kind, kind::CHAR_DEVICE | kind::BLOCK_DEVICE);
@@ -83,7 +84,7 @@ impl Extraction<'_> {
             return Ok(());
         }
         let (parent, name) = split(clean);
-        let dir = self.tree.parent(parent)?;
+        let dir = self.tree.parent(parent, from_root)?;
         match (marker(name)?, self.whiteouts) {
             (Marker::None, _) => {}
             (Marker::Opaque, Whiteouts::Overlay) => {
@@ -107,7 +108,7 @@ impl Extraction<'_> {
         }
         match header.kind {
             kind::FILE | kind::SPARSE => self.file(&at, entry, data),
-            kind::DIRECTORY => self.directory(&at, clean, entry),
+            kind::DIRECTORY => self.directory(&at, (clean, from_root), entry),
             kind::SYMLINK => self.symlink(&at, entry),
             kind::HARD_LINK => self.hard_link(&at, entry),
             kind::CHAR_DEVICE | kind::BLOCK_DEVICE | kind::FIFO => self.node(&at, entry),
@@ -156,7 +157,7 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    fn directory(&mut self, at: &Place<'_>, clean: &[u8], entry: &Entry) -> Result<()> {
+    fn directory(&mut self, at: &Place<'_>, (clean, from_root): (&[u8], bool), entry: &Entry) -> Result<()> {
         let mode = Mode::from_raw_mode(mode(&entry.header));
         let made = self.replace(at, FsOp::CreateDir, |tree| match mkdirat(&at.dir.fd, at.name, mode) {
             Ok(()) => Ok(Ok(true)),
@@ -173,7 +174,7 @@ impl Extraction<'_> {
         self.setter.set_open(dir.fd.as_fd(), &at.path, entry)?;
         // One that was made for what is in it has an entry now.
         let made = self.tree.notes.implicit.remove(&*at.path) || made;
-        self.directories.push(Directory { path: clean.into(), times: times(&entry.header), made });
+        self.directories.push(Directory { path: clean.into(), from_root, times: times(&entry.header), made });
         Ok(())
     }
 
@@ -191,7 +192,12 @@ impl Extraction<'_> {
             let (dir, name) = tree.link_target(&entry.header.link)?;
             Ok(linkat(&dir.fd, &*name, &at.dir.fd, at.name, AtFlags::empty()))
         })?;
-        self.setter.set_named(at.dir.fd.as_fd(), at.name, &at.path, entry)?;
+        let before = self.setter.set_linked(at.dir.fd.as_fd(), at.name, &at.path, entry)?;
+        if self.count.is_wanted()
+            && let Some(after) = self.tree.look(&at.dir, at.name)?
+        {
+            self.count.change(&before, &after);
+        }
         Ok(())
     }
 
@@ -227,7 +233,7 @@ impl Extraction<'_> {
     /// Gives the directories their times, after everything is in them, and counts those that were made.
     pub fn finish(&mut self) -> Result<()> {
         for directory in std::mem::take(&mut self.directories) {
-            let (dir, name) = self.place_at_end(&directory.path)?;
+            let (dir, name) = self.place_at_end(&directory.path, directory.from_root)?;
             utimensat(&dir.fd, &*name, &directory.times, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(Error::fs(FsOp::SetTimes, shown(&directory.path)))?;
             if directory.made {
@@ -256,14 +262,14 @@ impl Extraction<'_> {
     }
 
     /// Returns where the path of an entry leads at the end. If something was removed, it may lead elsewhere than before.
-    fn place_at_end<'p>(&mut self, path: &'p [u8]) -> Result<(Rc<OpenDir>, Cow<'p, [u8]>)> {
+    fn place_at_end<'p>(&mut self, path: &'p [u8], from_root: bool) -> Result<(Rc<OpenDir>, Cow<'p, [u8]>)> {
         let (parent, name) = split(path);
-        if let Some(dir) = self.tree.existing(parent)?
+        if let Some(dir) = self.tree.existing(parent, from_root)?
             && (!self.tree.removed || self.tree.look(&dir, name)?.is_some_and(|stat| !is_symlink(&stat)))
         {
             return Ok((dir, name.into()));
         }
-        let resolved = root_path(self.tree.root().fd.as_fd(), path)?;
+        let resolved = root_path(self.tree.root().fd.as_fd(), path, from_root)?;
         let (parent, name) = split(&resolved);
         let dir = self.tree.find(parent).map_err(Error::fs(FsOp::SetTimes, shown(path)))?;
         let name = if name.is_empty() { b"." } else { name };

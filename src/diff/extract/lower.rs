@@ -3,6 +3,7 @@
 //! A directory that no entry describes would hide what the nearest layer below says of it, because overlayfs shows the
 //! attributes of the uppermost one. So they are copied, but for what is overlayfs' own.
 
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -40,10 +41,12 @@ impl<'t> Lowers<'t> {
         for index in 0..self.paths.len() {
             let Some(root) = self.root(index)? else { continue };
             let found = match open_path(root, path) {
-                Err(Errno::LOOP) => {
-                    let resolved = root_path(root, path)?;
-                    open_path(root, &resolved)
-                }
+                Err(Errno::LOOP | Errno::NOTDIR) => match root_path(root, path, true) {
+                    Ok(resolved) => open_path(root, &resolved),
+                    // Something below a file: containerd fails here, for layers that are as good as any.
+                    Err(Error::Fs { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => return Ok(()),
+                    Err(err) => return Err(err),
+                },
                 found => found,
             };
             match found {

@@ -18,6 +18,10 @@ mod entry;
 mod lower;
 mod path;
 mod tar;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod usage;
 mod whiteout;

@@ -8,12 +8,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// Puts the clean form of `path`, seen from the root, behind what is in `clean`, which is clean itself.
-/// `..` takes a component away, and at the root nothing.
-pub(super) fn push_clean(clean: &mut Vec<u8>, path: &[u8]) {
+/// `..` takes a component away, and at the root nothing. Tells whether the path names the root, by its first slash or by
+/// such a `..`.
+pub(super) fn push_clean(clean: &mut Vec<u8>, path: &[u8]) -> bool {
+    let mut names_root = path.starts_with(b"/");
     for component in path.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => {}
-            b".." => clean.truncate(parent_len(clean)),
+            b".." => {
+                names_root |= clean.is_empty();
+                clean.truncate(parent_len(clean));
+            }
             _ => {
                 if !clean.is_empty() {
                     clean.push(b'/');
@@ -22,6 +27,7 @@ pub(super) fn push_clean(clean: &mut Vec<u8>, path: &[u8]) {
             }
         }
     }
+    names_root
 }
 
 /// Returns the clean form of `path`, seen from the root.

@@ -50,7 +50,7 @@ pub(super) struct Tree<'t> {
     /// The keys of `open`, oldest first. Some may have been forgotten.
     order: VecDeque<Box<[u8]>>,
     /// The path that was asked for last, perhaps with links in it: most entries follow others of their directory.
-    last: Option<(Vec<u8>, Rc<OpenDir>)>,
+    last: Option<(Vec<u8>, bool, Rc<OpenDir>)>,
     lowers: Lowers<'t>,
     stop: &'t dyn Fn() -> bool,
     /// What was made beside the entries.
@@ -73,33 +73,34 @@ impl<'t> Tree<'t> {
         &self.root
     }
 
-    /// Returns the directory with a clean path, in which there may be links. What is missing is made.
-    pub fn parent(&mut self, path: &[u8]) -> Result<Rc<OpenDir>> {
+    /// Returns the directory with a clean path, in which there may be links. What is missing is made. `from_root` is as in
+    /// [`root_path`].
+    pub fn parent(&mut self, path: &[u8], from_root: bool) -> Result<Rc<OpenDir>> {
         if path.is_empty() {
             return Ok(self.root.clone());
         }
         match &self.last {
-            Some((last, dir)) if last == path => return Ok(dir.clone()),
+            Some((last, last_from_root, dir)) if last == path && *last_from_root == from_root => return Ok(dir.clone()),
             _ => {}
         }
         let dir = match self.find(path) {
             Ok(dir) => dir,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                let resolved = root_path(self.root.fd.as_fd(), path)?;
+                let resolved = root_path(self.root.fd.as_fd(), path, from_root)?;
                 self.make_missing(&resolved)?
             }
             Err(err) => return Err(Error::fs(FsOp::Open, shown(path))(err)),
         };
-        self.last = Some((path.to_vec(), dir.clone()));
+        self.last = Some((path.to_vec(), from_root, dir.clone()));
         Ok(dir)
     }
 
     /// Returns the directory with a clean path, in which there may be links; `None` when it is not there.
-    pub fn existing(&mut self, path: &[u8]) -> Result<Option<Rc<OpenDir>>> {
+    pub fn existing(&mut self, path: &[u8], from_root: bool) -> Result<Option<Rc<OpenDir>>> {
         let failed = |err| Error::fs(FsOp::Open, shown(path))(err);
         match self.find(path) {
             Err(Errno::LOOP | Errno::NOTDIR | Errno::NOENT) => {
-                let resolved = root_path(self.root.fd.as_fd(), path)?;
+                let resolved = root_path(self.root.fd.as_fd(), path, from_root)?;
                 match self.find(&resolved) {
                     Err(Errno::NOENT) => Ok(None),
                     found => found.map(Some).map_err(failed),
@@ -122,7 +123,7 @@ impl<'t> Tree<'t> {
                 Err(err) => return Err(failed(err)),
             }
         }
-        let mut target = root_path(self.root.fd.as_fd(), parent)?;
+        let mut target = root_path(self.root.fd.as_fd(), parent, false)?;
         push_clean(&mut target, name);
         if target.is_empty() {
             return Err(failed(Errno::PERM));

@@ -27,7 +27,7 @@ impl Count {
     pub fn begin(root: BorrowedFd<'_>) -> Result<Count> {
         let failed = |op| Error::fs::<rustix::io::Errno>(op, ".".as_ref());
         let stat = fstatfs(root).map_err(failed(FsOp::StatFs))?;
-        let is_exact = EXACT.contains(&i64::from(stat.f_type));
+        let is_exact = EXACT.contains(&stat.f_type);
         let usage = if is_exact && is_empty(root).map_err(failed(FsOp::List))? { Some(Usage::default()) } else { None };
         Ok(Count { usage })
     }
@@ -39,12 +39,19 @@ impl Count {
 
     /// Counts what was made.
     pub fn add(&mut self, stat: &Stat) {
-        self.add_blocks(u64::try_from(stat.st_blocks).unwrap_or_default());
+        self.add_bytes(bytes(stat));
     }
 
     /// Counts something that needs no block.
     pub fn add_empty(&mut self) {
-        self.add_blocks(0);
+        self.add_bytes(0);
+    }
+
+    /// Counts what a file that was counted takes more, or less, since then.
+    pub fn change(&mut self, before: &Stat, after: &Stat) {
+        if let Some(usage) = &mut self.usage {
+            usage.size = usage.size.saturating_sub(bytes(before)).saturating_add(bytes(after));
+        }
     }
 
     /// Returns the sum.
@@ -52,12 +59,16 @@ impl Count {
         self.usage
     }
 
-    fn add_blocks(&mut self, blocks: u64) {
+    fn add_bytes(&mut self, bytes: u64) {
         if let Some(usage) = &mut self.usage {
             usage.inodes += 1;
-            usage.size = usage.size.saturating_add(blocks.saturating_mul(BLOCK));
+            usage.size = usage.size.saturating_add(bytes);
         }
     }
+}
+
+fn bytes(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(BLOCK)
 }
 
 fn is_empty(root: BorrowedFd<'_>) -> Result<bool, rustix::io::Errno> {

@@ -10,6 +10,8 @@ mod number;
 mod pax;
 mod sparse;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(super) use block::{Header, kind};
 pub(super) use stream::Data;

@@ -63,8 +63,7 @@ impl<'i> Data<'i> {
         let left = self.left;
         self.each_chunk(left, &mut |_| Ok(()))?;
         while self.padding > 0 {
-            let chunk = fill(self.input)?;
-            let len = chunk.len().min(usize::try_from(self.padding).unwrap_or(BLOCK));
+            let len = with_chunk(self.input, <[u8]>::len)?.min(usize::try_from(self.padding).unwrap_or(BLOCK));
             if len == 0 {
                 return Ok(End::Reached);
             }
@@ -77,16 +76,20 @@ impl<'i> Data<'i> {
 
     /// Reads a block, unless the input ends in front of it.
     pub(super) fn read_block(&mut self, block: &mut Block) -> Result<End> {
-        let mut rest = &mut block[..];
-        while !rest.is_empty() {
-            let chunk = fill(self.input)?;
-            let len = chunk.len().min(rest.len());
+        let mut filled = 0;
+        while filled < BLOCK {
+            let len = with_chunk(self.input, |chunk| {
+                let rest = block.get_mut(filled..).unwrap_or_default();
+                let len = chunk.len().min(rest.len());
+                if let (Some(to), Some(from)) = (rest.get_mut(..len), chunk.get(..len)) {
+                    to.copy_from_slice(from);
+                }
+                len
+            })?;
             if len == 0 {
-                return if rest.len() == BLOCK { Ok(End::Reached) } else { Err(self.cut()) };
+                return if filled == 0 { Ok(End::Reached) } else { Err(self.cut()) };
             }
-            let (to, behind) = rest.split_at_mut(len);
-            to.copy_from_slice(chunk.get(..len).unwrap_or_default());
-            rest = behind;
+            filled += len;
             self.input.consume(len);
             self.position += len as u64;
         }
@@ -147,12 +150,13 @@ impl<'i> Data<'i> {
             if (self.stop)() {
                 return Err(Error::ShuttingDown);
             }
-            let chunk = fill(self.input)?;
-            let len = usize::try_from(left).map_or(chunk.len(), |left| left.min(chunk.len()));
+            let len = with_chunk(self.input, |chunk| {
+                let len = usize::try_from(left).map_or(chunk.len(), |left| left.min(chunk.len()));
+                take(chunk.get(..len).unwrap_or_default()).map(|()| len)
+            })??;
             if len == 0 {
                 return Err(self.cut());
             }
-            take(chunk.get(..len).unwrap_or_default())?;
             self.input.consume(len);
             self.position += len as u64;
             self.left -= len as u64;
@@ -166,18 +170,15 @@ impl<'i> Data<'i> {
     }
 }
 
-/// Waits for input, and returns what there is of it; nothing at the end.
-fn fill(input: &mut dyn BufRead) -> Result<&[u8]> {
-    // The borrow of one attempt would last for all of them, so the interrupted ones come first.
+/// Waits for input, and hands on what there is of it; nothing at the end.
+fn with_chunk<R>(input: &mut dyn BufRead, take: impl FnOnce(&[u8]) -> R) -> Result<R> {
     loop {
         match input.fill_buf() {
-            Ok(_) => break,
+            Ok(chunk) => return Ok(take(chunk)),
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
             Err(err) => return Err(failed(err)),
         }
     }
-    // Returns at once, because a buffer is filled.
-    input.fill_buf().map_err(failed)
 }
 
 /// Turns an error of the input into one of ours: whoever decompresses says what is wrong, or has said it already.
