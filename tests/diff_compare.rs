@@ -11,12 +11,21 @@ use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::Path;
 
 use changes::{Kinds, change};
-use common::filesystem::privileged;
 use common::random::Random;
+use common::{filesystem, skip, tools};
 use fixture::{Chain, GZIP, TAR, ZSTD, unsupported};
 use leasehold::Error;
 use leasehold::overlay::Mount;
 use rustix::fs::{XattrFlags, lsetxattr};
+
+/// Runs a test that mounts, and has containerd's differ.
+fn privileged(test: &str, body: impl FnOnce() + Send) {
+    if tools::built("bin/refdiffer").is_file() {
+        filesystem::privileged(test, body);
+    } else {
+        skip(test, "tests/go/build.sh to have built bin/refdiffer");
+    }
+}
 
 /// Shows names and kinds of the entries of a stream, and fails where it is no whole one.
 fn entries(tar: &[u8]) -> Vec<String> {

@@ -45,8 +45,10 @@ impl LayerDirs {
             if path.as_os_str().is_empty() {
                 if let Some(nearest) = below.first() {
                     let Attributes { uid, gid, mode } = self.attributes_of(*nearest)?;
-                    set_owner_and_mode(&root, uid, gid, mode).map_err(Error::fs(FsOp::Chmod, &full()))?;
-                    changed.push(self.open_fs(id)?);
+                    // Mostly it has them, and Commit need not wait for the disk.
+                    if set_owner_and_mode(&root, uid, gid, mode).map_err(Error::fs(FsOp::Chmod, &full()))? {
+                        changed.push(self.open_fs(id)?);
+                    }
                 }
                 continue;
             }
@@ -204,13 +206,18 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
     futimens(to, &times(&stat))
 }
 
-fn set_owner_and_mode(dir: &OwnedFd, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
+/// Tells whether it changed anything.
+fn set_owner_and_mode(dir: &OwnedFd, uid: u32, gid: u32, mode: u32) -> Result<bool, Errno> {
     let stat = fstat(dir)?;
+    if (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777) == (uid, gid, mode) {
+        return Ok(false);
+    }
     if (stat.st_uid, stat.st_gid) != (uid, gid) {
         fchown(dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     }
     // After the owner, whose change may clear bits of it.
-    fchmod(dir, Mode::from_raw_mode(mode))
+    fchmod(dir, Mode::from_raw_mode(mode))?;
+    Ok(true)
 }
 
 /// Lists the extended attributes of a directory that are not the layer's own.
