@@ -50,6 +50,13 @@ fn every_setting_can_be_set() {
         after_remove = "7days"
         max_bytes = "20GiB"
         min_free = "2GiB"
+        [diff]
+        content_root = "/srv/containerd/content"
+        sync = false
+        max_concurrent_applies = 3
+        max_layer_size = "10GiB"
+        max_ratio = 50
+        max_entries = 1_000
         [limits]
         max_concurrent_requests = 1_000
         min_free = "1.5GiB"
@@ -82,6 +89,10 @@ fn every_setting_can_be_set() {
     assert_eq!(config.gc.startup_delay, Duration::from_secs(1));
     assert_eq!(config.retention.after_remove, Duration::from_secs(7 * 86_400));
     assert_eq!((config.retention.max_bytes, config.retention.min_free), (20 << 30, 2 << 30));
+    assert_eq!(config.diff.content_root.as_deref(), Some(Path::new("/srv/containerd/content")));
+    assert!(!config.diff.sync);
+    assert_eq!((config.diff.max_concurrent_applies, config.diff.max_entries), (3, 1000));
+    assert_eq!((config.diff.max_layer_size, config.diff.max_ratio), (10 << 30, 50));
     assert_eq!(config.limits.max_concurrent_requests, 1000);
     assert_eq!(config.limits.min_free, 3 << 29);
     assert_eq!(config.log.level, "WARN");

@@ -94,6 +94,11 @@ pub(super) fn socket(value: &Value<'_>) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A path, or the empty string for none.
+pub(super) fn optional_path(value: &Value<'_>) -> Result<Option<PathBuf>> {
+    if value.as_str() == Some("") { Ok(None) } else { absolute_path(value).map(Some) }
+}
+
 fn absolute_path(value: &Value<'_>) -> Result<PathBuf> {
     let path = value.as_str().map(Path::new).filter(|path| path.is_absolute());
     let path = path.ok_or_else(|| expected("an absolute path", value))?;

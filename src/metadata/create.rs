@@ -86,8 +86,8 @@ impl Transaction<'_> {
             updated_at: self.now,
         };
         if let Some(layer) = layer {
-            let record = Layer { references: 1, usage: None };
-            self.txn.put(Column::Layers, schema::layer(layer), record.encode());
+            let active = (create.kind == Kind::Active).then(|| create.key.clone());
+            self.put_layer(layer, &Layer { references: 1, active, ..Layer::default() });
         }
         if let Some(parent) = &parent {
             self.txn.put(Column::Children, schema::child(parent.id, snapshot.id), Vec::new());

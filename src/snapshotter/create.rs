@@ -53,7 +53,7 @@ impl Snapshotter {
             (Kind::View, Some(_)) => self.create_record(create.clone(), None)?,
             _ => self.create_with_layer(create.clone(), parent.as_ref())?,
         };
-        Ok(self.mounts_of(&create.key, &snapshot))
+        Ok(self.mounts_of(&create.key, &snapshot, None))
     }
 
     fn create_with_layer(&self, create: Create, parent: Option<&Snapshot>) -> Result<Snapshot> {
