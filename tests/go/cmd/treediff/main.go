@@ -17,8 +17,8 @@ func main() {
 	var skip ignore
 	flag.BoolVar(&skip.rootMtime, "ignore-root-mtime", false, "leave out the mtime of the root itself")
 	flag.BoolVar(&skip.dirMtimes, "ignore-dir-mtimes", false, "leave out the mtimes of all directories")
-	flag.Func("touched-since", "show a directory's mtime as \"touched\" from this RFC 3339 time on: unpacking into a "+
-		"directory without an entry of its own stamps it with the clock", func(text string) (err error) {
+	flag.Func("touched-since", "show the mtime of a directory or a whiteout as \"touched\" from this RFC 3339 time "+
+		"until now: what has no entry of its own in a layer is stamped with the clock", func(text string) (err error) {
 		skip.touchedSince, err = time.Parse(time.RFC3339, text)
 		return err
 	})
