@@ -93,13 +93,8 @@ fn every_setting_can_be_set() {
     assert_eq!(config.retention.after_remove, Duration::from_secs(7 * 86_400));
     assert_eq!((config.retention.max_bytes, config.retention.min_free), (20 << 30, 2 << 30));
     assert_eq!(config.diff.content_root.as_deref(), Some(Path::new("/srv/containerd/content")));
-<<<<<<< HEAD
     assert_eq!((config.diff.reuse, config.diff.share), (Reuse::Off, SharedBy::Namespace));
     assert_eq!(config.diff.containerd_socket.as_deref(), Some(Path::new("/srv/containerd.sock")));
-=======
-    assert_eq!(config.diff.containerd_socket.as_deref(), Some(Path::new("/srv/containerd.sock")));
-    assert_eq!((config.diff.reuse, config.diff.share), (Reuse::Off, SharedBy::Namespace));
->>>>>>> d-compare
     assert!(!config.diff.sync);
     assert_eq!((config.diff.max_concurrent_applies, config.diff.max_entries), (3, 1000));
     assert_eq!((config.diff.max_layer_size, config.diff.max_ratio), (10 << 30, 50));
