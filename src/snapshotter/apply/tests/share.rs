@@ -93,7 +93,8 @@ fn what_was_written_into_beside_a_staged_layer_is_not_committed() {
 #[test]
 fn what_somebody_may_have_written_to_is_not_known() {
     let pool = Pool::new();
-    let writes: [(&str, &dyn Fn(&str)); 4] = [
+    type Write<'a> = (&'a str, &'a dyn Fn(&str));
+    let writes: [Write<'_>; 4] = [
         // Who asked for the mounts may have used them.
         ("extract-1 mounted", &|name| {
             pool.apply(name, &archive("x"));
