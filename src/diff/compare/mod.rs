@@ -65,8 +65,8 @@ pub struct Compared {
 /// `stop` is asked now and then, and ends it with an error. Whatever ends it leaves nothing.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for sides that are not a layer of ours and what is below it, for what only a mount can show, and for
-/// other media types; [`Error::WrongState`] when files became shorter meanwhile; those of an upload.
+/// [`Error::Unsupported`](crate::Error::Unsupported) for sides that are not a layer of ours and what is below it, for what only a mount can show, and for
+/// other media types; [`Error::WrongState`](crate::Error::WrongState) when files became shorter meanwhile; those of an upload.
 pub fn compare(content: &Content, layout: &Layout, request: Compare, stop: &dyn Fn() -> bool) -> Result<Compared> {
     let Compare { scope, lease, left, right, media_type, name, labels, source_date_epoch } = request;
     let comparison = Comparison::new(layout, &left, &right, &media_type, source_date_epoch)?;
