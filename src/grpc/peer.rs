@@ -1,6 +1,10 @@
 //! Who is at the other end of a socket.
 
+use std::path::Path;
+
 use tokio::net::UnixStream;
+use tonic::Request;
+use tonic::transport::server::UdsConnectInfo;
 
 /// Whom a socket serves, beyond what its file mode says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,5 +30,36 @@ pub(super) fn is_allowed(stream: &UnixStream, allowed: Allowed) -> bool {
             tracing::warn!(error = %err, "connection without credentials refused");
             false
         }
+    }
+}
+
+/// Returns the process that a request came from, where the kernel tells.
+pub(super) fn caller<T>(request: &Request<T>) -> Option<i32> {
+    known(request.extensions().get::<UdsConnectInfo>()?.peer_cred?.pid())
+}
+
+/// Returns the process that listens on a socket, where the kernel tells.
+pub(super) async fn listener(socket: &Path) -> Option<i32> {
+    known(UnixStream::connect(socket).await.ok()?.peer_cred().ok()?.pid())
+}
+
+/// A process of another PID namespace has number 0.
+fn known(pid: Option<i32>) -> Option<i32> {
+    pid.filter(|pid| *pid != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_listens_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        assert_eq!(listener(&socket).await, None);
+        let _listening = tokio::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(listener(&socket).await, i32::try_from(std::process::id()).ok());
+        assert_eq!(caller(&Request::new(())), None);
+        assert_eq!(known(Some(0)), None);
     }
 }

@@ -19,6 +19,7 @@ use crate::{Error, Result};
 
 use super::super::client;
 use super::super::convert;
+use super::super::peer;
 use super::super::proto::containerd::types::Descriptor;
 use super::super::request::{refuse, span};
 use super::super::scope::{ContentCaller, LEASE, header, namespace};
@@ -66,6 +67,7 @@ impl DiffService {
         span: &Span,
     ) -> Result<Descriptor, Status> {
         let refuse = |err| span.in_scope(|| refuse(err));
+        let caller = peer::caller(&request);
         let (headers, _, request) = request.into_parts();
         let (left, right) = (convert::mounts_of(request.left), convert::mounts_of(request.right));
         let latest = request.source_date_epoch.map(|latest| latest.seconds);
@@ -77,6 +79,17 @@ impl DiffService {
         let Some(socket) = self.containerd.as_deref() else {
             return Err(refuse(Error::Unsupported("comparing without diff.containerd_socket".into())));
         };
+        // A node may have more than one, and the blob would be another one's.
+        if let (Some(caller), Some(listener)) = (caller, peer::listener(socket).await)
+            && caller != listener
+        {
+            tracing::warn!(
+                socket = %socket.display(), caller, listener, "diff.containerd_socket is not that of the containerd which asks"
+            );
+            return Err(refuse(Error::Unsupported(
+                "comparing for another containerd than diff.containerd_socket".into(),
+            )));
+        }
         let channel = match timeout(CONNECT, client::containerd(socket)).await {
             Ok(Ok(channel)) => channel,
             Ok(Err(_)) | Err(_) => {
