@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "containerd/services/content/v1/content.proto",
+    "containerd/services/diff/v1/diff.proto",
     "containerd/services/images/v1/images.proto",
     "containerd/services/introspection/v1/introspection.proto",
     "containerd/services/leases/v1/leases.proto",

@@ -14,7 +14,7 @@ use leasehold::gc::{Collectible, Collector, Schedule};
 use leasehold::leases::Leases;
 use leasehold::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
 use leasehold::overlay::{LayerDirs, Layout, MountOptions};
-use leasehold::snapshotter::{Settings, Snapshotter};
+use leasehold::snapshotter::{Reuse, Settings, Snapshotter};
 use leasehold::store::Durability;
 use leasehold::types::{Labels, LayerId, LeaseId, Namespace, Scope, SnapshotKey, SnapshotLease, label};
 
@@ -80,6 +80,7 @@ fn pool(resources: usize) -> Pool {
         sync_layers_on_commit: false,
         waiting_for_space: 0,
         retention: None,
+        reuse: Reuse { enabled: true, per_namespace: false, fetch: false },
         min_free: 0,
         reclaim_workers: 1,
         reclaim_per_second: 0,
@@ -119,7 +120,8 @@ fn image(metadata: &Metadata, number: usize) {
         };
         txn.create(create, Some(metadata.allocate_layer())).unwrap();
         let lease = (layer + 1 == CHAIN).then(|| lease.clone());
-        txn.commit_active(CommitActive { name: name.clone(), key: active, parent: None, labels, lease }).unwrap();
+        let commit = CommitActive { name: name.clone(), key: active, parent: None, labels, lease };
+        txn.commit_active(&commit, None).unwrap();
         parent = Some(name);
     }
     let container = key(format!("{number:064x}"));

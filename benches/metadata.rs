@@ -59,14 +59,9 @@ impl Pool {
 
     fn commit(&self, number: u64) {
         let mut txn = self.metadata.write(SystemTime::now()).unwrap();
-        txn.commit_active(CommitActive {
-            name: key("name", number),
-            key: key("extract", number),
-            parent: None,
-            labels: Labels::default(),
-            lease: None,
-        })
-        .unwrap();
+        let (name, key) = (key("name", number), key("extract", number));
+        let commit = CommitActive { name, key, parent: None, labels: Labels::default(), lease: None };
+        txn.commit_active(&commit, None).unwrap();
         txn.commit().unwrap();
     }
 

@@ -16,15 +16,16 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, SharingPolicy};
+use crate::config::{self, Config, SharingPolicy};
 use crate::content::{self, Content, Files};
+use crate::diff::{self, Differ};
 use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
 use crate::grpc::{Listener, Servers};
 use crate::leases::{Changes, Leases};
 use crate::metadata::{Metadata, Retention};
 use crate::overlay::{HostFeatures, LayerDirs, Layout, MountOptions, probe};
 use crate::pool::PoolLock;
-use crate::snapshotter::{Settings, Snapshotter};
+use crate::snapshotter::{Reuse, Settings, Snapshotter};
 use crate::store::Durability;
 use crate::telemetry;
 use crate::types::LayerId;
@@ -37,6 +38,7 @@ pub struct App {
     leases: Arc<Leases>,
     collectible: Arc<Collectible>,
     content: Arc<Content>,
+    differ: Arc<Differ>,
     host: HostFeatures,
     // Last: given back when everything else is gone.
     _lock: PoolLock,
@@ -116,7 +118,8 @@ impl App {
         let neighbour = Box::new(Neighbour { snapshotter: snapshotter.clone(), changes: leases.changes().clone() });
         let content = Content::start(metadata, Arc::new(files), content_settings(&config), blobs, neighbour)?;
         let collectible = Arc::new(Collectible::new(snapshotter.clone(), content.clone(), leases.clone()));
-        Ok(App { config, snapshotter, leases, collectible, content, host, _lock: lock })
+        let differ = Differ::new(snapshotter.clone(), content.clone(), differ_settings(&config, &host));
+        Ok(App { config, snapshotter, leases, collectible, content, differ: Arc::new(differ), host, _lock: lock })
     }
 
     /// Has something done with the blobs of a pool that nobody serves, and gives it back.
@@ -143,7 +146,9 @@ impl App {
         let evictor = Evictor::start(self.collectible.clone(), eviction_limits(&self.config))?;
         let result = runtime.block_on(self.serve());
         // What did not end within the grace period gets a last second; recovery covers the rest.
+        self.differ.release();
         runtime.shutdown_timeout(Duration::from_secs(1));
+        self.differ.join();
         evictor.stop();
         collector.stop();
         // Before what it hands its files to.
@@ -168,8 +173,11 @@ impl App {
             self.leases.clone(),
             self.collectible.clone(),
             self.content.clone(),
+            self.differ.clone(),
             self.host.clone(),
             threads,
+            self.config.diff.max_concurrent_applies,
+            self.config.diff.containerd_socket.clone(),
         );
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));
@@ -285,6 +293,11 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         min_free: config.limits.min_free,
         waiting_for_space: config.limits.max_concurrent_requests.div_ceil(8),
         retention: Retention::new(config.retention.after_remove),
+        reuse: Reuse {
+            enabled: config.diff.reuse != config::Reuse::Off,
+            per_namespace: config.diff.share == config::SharedBy::Namespace,
+            fetch: config.diff.reuse == config::Reuse::Fetch,
+        },
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,
         cleanup_wait: config.reclaim.cleanup_wait,
@@ -304,6 +317,22 @@ fn content_settings(config: &Config) -> content::Settings {
         max_ingests: config.content.max_ingests,
         sharing,
         retention: Retention::new(config.retention.after_remove),
+    }
+}
+
+fn differ_settings(config: &Config, host: &HostFeatures) -> diff::Settings {
+    let config = &config.diff;
+    diff::Settings {
+        limits: diff::Limits { max_size: config.max_layer_size, max_ratio: config.max_ratio as u64 },
+        extraction: diff::extract::Limits {
+            entries: if config.max_entries == 0 { u64::MAX } else { config.max_entries as u64 },
+            // Where nobody may make them.
+            devices: if host.userns { diff::extract::Devices::Skip } else { diff::extract::Devices::Make },
+            ..diff::extract::Limits::default()
+        },
+        sync: config.sync,
+        userxattr: host.userxattr,
+        content_root: config.content_root.clone(),
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Config {
     pub retention: Retention,
     /// How blobs are kept.
     pub content: Content,
+    /// How layers are unpacked.
+    pub diff: Diff,
     /// What the daemon may use, and what it leaves free.
     pub limits: Limits,
     /// What is logged, and how.
@@ -121,6 +123,49 @@ pub enum SharingPolicy {
     Shared,
     /// Only what is uploaded again, and what is in namespaces that are labelled as shareable.
     Isolated,
+}
+
+/// How layers are unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diff {
+    /// The directory of containerd's own content store, where blobs are that are not in ours.
+    pub content_root: Option<PathBuf>,
+    /// What is done about layers that are there already.
+    pub reuse: Reuse,
+    /// Who has them together.
+    pub share: SharedBy,
+    /// Where containerd serves its clients: the layers that are made for these are put into its content store there.
+    pub containerd_socket: Option<PathBuf>,
+    /// Whether every layer is on disk before the answer.
+    pub sync: bool,
+    /// How many layers are unpacked at a time. 0: as many as there are processors.
+    pub max_concurrent_applies: usize,
+    /// How many bytes a layer may have, uncompressed. 0: any number.
+    pub max_layer_size: u64,
+    /// How many times the size of its blob a large layer may have. 0: any number.
+    pub max_ratio: usize,
+    /// How many files and directories a layer may have. 0: any number.
+    pub max_entries: usize,
+}
+
+/// What is done about layers that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Nothing.
+    Off,
+    /// They are not unpacked again.
+    Apply,
+    /// Nor are they fetched again.
+    Fetch,
+}
+
+/// Who has layers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedBy {
+    /// All namespaces.
+    All,
+    /// Each namespace has its own.
+    Namespace,
 }
 
 /// A share of the whole, to a millionth.
@@ -209,6 +254,17 @@ impl Default for Config {
             },
             retention: Retention { after_remove: Duration::ZERO, max_bytes: 0, min_free: 0 },
             content: Content { max_ingests: 10_000, sharing_policy: SharingPolicy::Shared },
+            diff: Diff {
+                content_root: Some("/var/lib/containerd/io.containerd.content.v1.content".into()),
+                reuse: Reuse::Apply,
+                share: SharedBy::All,
+                containerd_socket: Some("/run/containerd/containerd.sock".into()),
+                sync: true,
+                max_concurrent_applies: 0,
+                max_layer_size: 256 << 30,
+                max_ratio: 1100,
+                max_entries: 10_000_000,
+            },
             limits: Limits { max_concurrent_requests: 32, min_free: 64 << 20 },
             log: Log { level: "info".into(), format: LogFormat::Text },
             metrics: Metrics { listen: None },
@@ -325,6 +381,25 @@ impl Config {
                     default.content.sharing_policy,
                     value::sharing_policy,
                 ),
+            },
+            diff: Diff {
+                content_root: from.read("diff.content_root", default.diff.content_root, value::optional_path),
+                reuse: from.read("diff.reuse", default.diff.reuse, value::reuse),
+                share: from.read("diff.share", default.diff.share, value::shared_by),
+                containerd_socket: from.read(
+                    "diff.containerd_socket",
+                    default.diff.containerd_socket,
+                    value::optional_path,
+                ),
+                sync: from.read("diff.sync", default.diff.sync, value::boolean),
+                max_concurrent_applies: from.read(
+                    "diff.max_concurrent_applies",
+                    default.diff.max_concurrent_applies,
+                    value::number(0..=256),
+                ),
+                max_layer_size: from.read("diff.max_layer_size", default.diff.max_layer_size, value::size),
+                max_ratio: from.read("diff.max_ratio", default.diff.max_ratio, value::number(0..=1_000_000_000)),
+                max_entries: from.read("diff.max_entries", default.diff.max_entries, value::number(0..=1_000_000_000)),
             },
             limits: Limits {
                 max_concurrent_requests: from.read(

@@ -31,6 +31,8 @@ pub enum Resource {
     Blob(String),
     /// An upload in progress by its ref.
     Ingest(String),
+    /// A directory by its path.
+    Directory(String),
 }
 
 impl fmt::Display for Resource {
@@ -41,6 +43,7 @@ impl fmt::Display for Resource {
             Resource::Lease(id) => write!(f, "lease {}", Shortened(id)),
             Resource::Blob(digest) => write!(f, "blob {}", Shortened(digest)),
             Resource::Ingest(name) => write!(f, "ingest {}", Shortened(name)),
+            Resource::Directory(path) => write!(f, "directory {}", Shortened(path)),
             Resource::Plugin(name) => write!(f, "plugin {}", Shortened(name)),
             Resource::Namespace(name) => write!(f, "namespace {}", Shortened(name)),
         }
@@ -184,6 +187,12 @@ pub enum FsOp {
     Truncate,
     /// `link`
     Link,
+    /// `symlink`
+    Symlink,
+    /// `readlink`
+    ReadLink,
+    /// `mknod`
+    MakeNode,
     /// `rename`
     Rename,
     /// `unlink` and `rmdir`
@@ -198,6 +207,10 @@ pub enum FsOp {
     Chown,
     /// `chmod`
     Chmod,
+    /// `setxattr`, `getxattr` and `listxattr`
+    Xattr,
+    /// `utimensat`
+    SetTimes,
     /// `fsync`, `fdatasync` and `syncfs`
     Sync,
     /// `mount` and `umount`
@@ -217,6 +230,9 @@ impl fmt::Display for FsOp {
             FsOp::Write => "write",
             FsOp::Truncate => "truncate",
             FsOp::Link => "link",
+            FsOp::Symlink => "symlink",
+            FsOp::ReadLink => "readlink",
+            FsOp::MakeNode => "mknod",
             FsOp::Rename => "rename",
             FsOp::Remove => "remove",
             FsOp::List => "readdir",
@@ -224,6 +240,8 @@ impl fmt::Display for FsOp {
             FsOp::StatFs => "statfs",
             FsOp::Chown => "chown",
             FsOp::Chmod => "chmod",
+            FsOp::Xattr => "xattr",
+            FsOp::SetTimes => "utimensat",
             FsOp::Sync => "sync",
             FsOp::Mount => "mount",
             FsOp::Lock => "lock",

@@ -31,6 +31,9 @@ pub(super) struct ContainerdArgs {
     /// take it over with `leasehold content import`.
     #[arg(long)]
     content: bool,
+    /// Have leasehold unpack the layers of images as well. Needs containerd 1.7 or later.
+    #[arg(long)]
+    differ: bool,
 }
 
 /// What containerd leaves to leasehold.
@@ -40,6 +43,15 @@ pub enum Stores {
     Snapshots,
     /// Snapshots, and the blobs of images.
     SnapshotsAndContent,
+}
+
+/// Who unpacks the layers of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Differ {
+    /// containerd.
+    Walking,
+    /// leasehold, and containerd what leasehold does not.
+    Leasehold,
 }
 
 /// Versions of containerd's configuration.
@@ -87,21 +99,34 @@ impl HostCapabilities {
 pub(super) fn run(config: &Config, command: &Command) -> anyhow::Result<ExitCode> {
     let Command::Containerd(args) = command;
     let stores = if args.content { Stores::SnapshotsAndContent } else { Stores::Snapshots };
+    let differ = if args.differ { Differ::Leasehold } else { Differ::Walking };
     if args.version == StanzaVersion::V1 && stores == Stores::SnapshotsAndContent {
         anyhow::bail!(CONTENT_NEEDS_V2);
     }
+    if args.version == StanzaVersion::V1 && differ == Differ::Leasehold {
+        anyhow::bail!(DIFFER_NEEDS_V2);
+    }
     let host = HostCapabilities::new(config, &observe(&Layout::new(&config.root)?)?);
-    print!("{}", containerd_stanza(args.version, config, &host, stores));
+    print!("{}", containerd_stanza(args.version, config, &host, stores, differ));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Returns what containerd's configuration needs to use leasehold, as TOML with comments for the operator.
-/// Of version 1, where there is no content store but containerd's own, that without one.
-pub fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCapabilities, stores: Stores) -> String {
-    let (disabled, content) = match stores {
+/// Of version 1, where there is no content store and no differ but containerd's own, that without them.
+pub fn containerd_stanza(
+    version: StanzaVersion,
+    config: &Config,
+    host: &HostCapabilities,
+    stores: Stores,
+    differ: Differ,
+) -> String {
+    let (disabled, mut others) = match stores {
         Stores::Snapshots => (String::new(), String::new()),
         Stores::SnapshotsAndContent => (DISABLED.to_owned(), content_plugin(config)),
     };
+    if differ == Differ::Leasehold {
+        others += &diff_plugin(config, stores);
+    }
     // Only the transfer service of containerd 2.2 and later rebases, and only version 3 configures it.
     let without_rebase = HostCapabilities { rebase: false, ..*host };
     match version {
@@ -112,19 +137,26 @@ pub fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCap
             V2,
             &disabled,
             &proxy_plugin(version, config, without_rebase),
-            &content,
+            &others,
             &cri(config, r#"plugins."io.containerd.grpc.v1.cri".containerd"#),
+            &match differ {
+                Differ::Walking => String::new(),
+                Differ::Leasehold => DIFFER_NEEDS_1_7.to_owned() + &diff_service(config),
+            },
         ]
         .concat(),
         StanzaVersion::V3 => [
             V3,
             &disabled,
             &proxy_plugin(version, config, *host),
-            &content,
+            &others,
             &cri(config, "plugins.'io.containerd.cri.v1.images'"),
             CRI_SYNC,
-            &transfer(config, *host),
-            CLIENT_SYNC,
+            &transfer(config, *host, differ),
+            &match differ {
+                Differ::Walking => CLIENT_SYNC.to_owned(),
+                Differ::Leasehold => diff_service(config) + WALKING_SYNC,
+            },
         ]
         .concat(),
     }
@@ -164,6 +196,18 @@ version = 3
 const CONTENT_NEEDS_V2: &str = "\
 containerd has no other content store than its own where its configuration has version 1: disabling that one would take
 the content service of clients with it. Convert the file to version 2, and use `--version 2` here";
+
+const DIFFER_NEEDS_V2: &str = "\
+leasehold's differ needs containerd 1.7 or later, which has no need of a configuration of version 1. Convert the file to
+version 2, and use `--version 2` here";
+
+const DIFFER_NEEDS_1_7: &str = "
+# containerd 1.6 has no differ but its own, and does not start with what follows: leave it and the plugin out there.";
+
+const WALKING_SYNC: &str =
+    "  # containerd's own differ is to sync what it unpacks, too. leasehold does unless `sync` in its [diff] is off.
+  sync_fs = true
+";
 
 const DISABLED: &str = "
 # containerd has one content store, and this takes its own out of the way. Add it to the list where there is one. Blobs
@@ -236,6 +280,47 @@ fn content_plugin(config: &Config) -> String {
     )
 }
 
+fn diff_plugin(config: &Config, stores: Stores) -> String {
+    let table = key(&differ_name(config));
+    let address = quoted(&config.plugin.socket.to_string_lossy());
+    let blobs = match (stores, &config.diff.content_root) {
+        (Stores::SnapshotsAndContent, _) => String::new(),
+        (Stores::Snapshots, None) => "\n# `content_root` in the section [diff] of leasehold's configuration is empty: \
+            without --content it then unpacks\n# nothing."
+            .to_owned(),
+        (Stores::Snapshots, Some(root)) => format!(
+            " It reads blobs where containerd keeps them,\n# which is `content_root` in the section [diff] of its \
+             configuration: {}",
+            root.display()
+        ),
+    };
+    format!(
+        "
+# The differ: leasehold unpacks the layers of images.{blobs}
+[proxy_plugins.{table}]
+  type = \"diff\"
+  address = {address}
+"
+    )
+}
+
+fn diff_service(config: &Config) -> String {
+    let differ = quoted(&differ_name(config));
+    format!(
+        "
+# Who unpacks layers, in pulls that a client or CRI does: what the first cannot do, such as encrypted layers and other
+# snapshotters' mounts, the next does. Where the erofs snapshotter is used, put \"erofs\" first.
+[plugins.'io.containerd.service.v1.diff-service']
+  default = [{differ}, \"walking\"]
+"
+    )
+}
+
+/// Names of plugins are keys of one table, whatever type they have.
+fn differ_name(config: &Config) -> String {
+    format!("{}-diff", config.snapshotter.name)
+}
+
 fn cri(config: &Config, table: &str) -> String {
     let snapshotter = quoted(&config.snapshotter.name);
     format!(
@@ -248,8 +333,12 @@ fn cri(config: &Config, table: &str) -> String {
     )
 }
 
-fn transfer(config: &Config, host: HostCapabilities) -> String {
+fn transfer(config: &Config, host: HostCapabilities, differ: Differ) -> String {
     let snapshotter = quoted(&config.snapshotter.name);
+    let differ = match differ {
+        Differ::Walking => quoted("walking"),
+        Differ::Leasehold => quoted(&differ_name(config)),
+    };
     let unpacks = if host.rebase {
         format!(
             "  # How many layers are unpacked at a time. More than one needs the capability `rebase`. Read since
@@ -271,7 +360,7 @@ fn transfer(config: &Config, host: HostCapabilities) -> String {
   [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
     platform = \"linux\"
     snapshotter = {snapshotter}
-    differ = \"walking\"
+    differ = {differ}
 
   # Entries replace containerd's defaults, so overlayfs is named again for clients that choose no snapshotter. Leave
   # it out where that plugin is disabled: with a snapshotter that is missing the transfer service does not start.

@@ -13,7 +13,7 @@ const FORMAT: u32 = 1;
 
 /// Computes the digest of what it was given so far.
 #[derive(Clone)]
-pub(super) enum Hasher {
+pub(crate) enum Hasher {
     Sha256(Sha256),
     Sha384(Sha384),
     Sha512(Sha512),

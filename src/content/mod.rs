@@ -58,6 +58,9 @@ pub use repair::fsck_offline;
 pub use session::{Action, Message, Reply, Session, Step};
 pub use verify::{Damage, DamageKind, verify_offline};
 
+/// For whoever reads blobs that are not in this store.
+pub(crate) use hasher::Hasher;
+
 use crate::Result;
 use crate::metadata::{Metadata, Retention};
 use crate::types::{Digest, FileId, LayerId};
@@ -153,7 +156,7 @@ impl Content {
             digests: Arc::default(),
             being_made: Arc::default(),
             ingests: AtomicUsize::new(report.ingests),
-            boot: recover::boot(),
+            boot: crate::overlay::boot(),
             janitor: Janitor::new(report.orphans),
             crews: Crews::default(),
             documents: Documents::default(),

@@ -60,6 +60,26 @@ impl Content {
         Ok(reader)
     }
 
+    /// Opens the file of a blob that can be read in a scope, with its size; `None` when there is none. It was checked when
+    /// it was made.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the file is missing.
+    pub(crate) fn open_file(&self, scope: &Scope, digest: &Digest) -> Result<Option<(File, u64)>> {
+        let size = match self.size(scope, digest) {
+            Err(Error::NotFound(_)) => return Ok(None),
+            size => size?,
+        };
+        match self.files.open_blob(digest)? {
+            Some(file) => Ok(Some((file, size))),
+            // Removed between the two looks, or lost.
+            None => match self.missing(scope, digest) {
+                Error::NotFound(_) => Ok(None),
+                err => Err(err),
+            },
+        }
+    }
+
     /// Returns how large a blob is that can be read in a scope: a retained one is there for who reads.
     fn size(&self, scope: &Scope, digest: &Digest) -> Result<u64> {
         match self.metadata.blob(scope, digest) {

@@ -129,7 +129,7 @@ impl RecoveryReport {
         // begins again.
         let (ingests, lost): (Vec<_>, Vec<_>) =
             recorded.ingests.into_iter().partition(|(_, ingest)| uploads.remove(&ingest.id));
-        let boot = boot();
+        let boot = crate::overlay::boot();
         for (_, ingest) in ingests.iter().filter(|(_, ingest)| ingest.boot != boot && !ingest.shared) {
             self.shortened += usize::from(files.shorten_ingest(ingest.id, ingest.synced)?);
         }
@@ -168,13 +168,6 @@ impl RecoveryReport {
             "content recovered"
         );
     }
-}
-
-/// Returns a word that names this boot of the machine. Where there is none, one that is never used again: then
-/// nothing is taken for sound that was not made durable.
-pub(super) fn boot() -> Box<str> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    boot.map_or_else(|_| uuid::Uuid::new_v4().to_string(), |boot| boot.trim().to_owned()).into()
 }
 
 /// Returns what is ours of a listing. Foreign names are somebody's, so they stay.

@@ -22,6 +22,13 @@ pub(super) fn mounts(mounts: Vec<overlay::Mount>) -> Vec<Mount> {
         .collect()
 }
 
+pub(super) fn mounts_of(mounts: Vec<Mount>) -> Vec<overlay::Mount> {
+    mounts
+        .into_iter()
+        .map(|Mount { r#type: kind, source, target, options }| overlay::Mount { kind, source, target, options })
+        .collect()
+}
+
 pub(super) fn info(info: snapshotter::Info) -> api::Info {
     let snapshot = info.snapshot;
     api::Info {

@@ -19,9 +19,11 @@ use super::request::{blocking, span};
 
 /// containerd's type of a snapshotter.
 const SNAPSHOTTER_TYPE: &str = "io.containerd.snapshotter.v1";
+/// containerd's type of a differ.
+const DIFFER_TYPE: &str = "io.containerd.differ.v1";
 /// containerd's type of a service, and those that the API socket has.
 const SERVICE_TYPE: &str = "io.containerd.grpc.v1";
-const SERVICES: [&str; 6] = ["healthcheck", "introspection", "leases", "namespaces", "snapshots", "version"];
+const SERVICES: [&str; 7] = ["diff", "healthcheck", "introspection", "leases", "namespaces", "snapshots", "version"];
 
 /// The service over one pool.
 pub(super) struct IntrospectionService {
@@ -39,8 +41,14 @@ impl IntrospectionService {
             exports: BTreeMap::from([("root".into(), root)]),
             ..Plugin::default()
         };
+        let differ = Plugin {
+            r#type: DIFFER_TYPE.into(),
+            id: snapshotter.name().into(),
+            platforms: vec![platform()],
+            ..Plugin::default()
+        };
         let service = |id: &str| Plugin { r#type: SERVICE_TYPE.into(), id: id.into(), ..Plugin::default() };
-        let plugins = [own].into_iter().chain(SERVICES.map(service)).collect();
+        let plugins = [own, differ].into_iter().chain(SERVICES.map(service)).collect();
         IntrospectionService { snapshotter, plugins }
     }
 }

@@ -9,6 +9,7 @@ mod client;
 mod collections;
 mod content;
 mod convert;
+mod diff;
 mod introspection;
 mod leases;
 mod namespaces;
@@ -45,6 +46,13 @@ pub mod proto {
                 /// Version 1.
                 pub mod v1 {
                     tonic::include_proto!("containerd.services.content.v1");
+                }
+            }
+            /// Diff.
+            pub mod diff {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("containerd.services.diff.v1");
                 }
             }
             /// Images.

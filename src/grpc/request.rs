@@ -116,7 +116,8 @@ pub(super) fn refuse(err: Error) -> Status {
     status
 }
 
-fn count<T>(method: &'static str, started: Instant, result: &Result<T, Status>) {
+/// Counts a request, and how long it took.
+pub(super) fn count<T>(method: &'static str, started: Instant, result: &Result<T, Status>) {
     let code = result.as_ref().err().map_or(Code::Ok, Status::code);
     metrics::histogram!("leasehold_request_seconds", "method" => method, "code" => name(code))
         .record(started.elapsed().as_secs_f64());

@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::content::Content;
+use crate::diff::Differ;
 use crate::gc::Collectible;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
@@ -26,11 +27,13 @@ use super::admin::AdminService;
 use super::blobs::BlobsService;
 use super::collections::CollectionsService;
 use super::content::{ContentService, ContentTurns};
+use super::diff::{DiffService, DiffTurns};
 use super::introspection::IntrospectionService;
 use super::leases::LeasesService;
 use super::namespaces::NamespacesService;
 use super::peer::{Allowed, is_allowed};
 use super::proto::containerd::services::content::v1::content_server::ContentServer;
+use super::proto::containerd::services::diff::v1::diff_server::DiffServer;
 use super::proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
 use super::proto::containerd::services::leases::v1::leases_server::LeasesServer;
 use super::proto::containerd::services::namespaces::v1::namespaces_server::NamespacesServer;
@@ -41,6 +44,7 @@ use super::proto::leasehold::admin::v1::blobs_server::BlobsServer;
 use super::proto::leasehold::admin::v1::collections_server::CollectionsServer;
 use super::request::Slow;
 use super::snapshots::SnapshotsService;
+use super::socket::Socket;
 use super::version::VersionService;
 
 /// containerd's own limit for one message.
@@ -169,22 +173,29 @@ pub struct Servers {
     namespaces: Arc<Namespaces>,
     collectible: Arc<Collectible>,
     content: Arc<Content>,
+    differ: Arc<Differ>,
     host: HostFeatures,
     threads: usize,
+    applies: usize,
+    containerd: Option<PathBuf>,
 }
 
 impl Servers {
-    /// Makes the servers over one pool; `threads` is the size of the blocking pool.
+    /// Makes the servers over one pool; `threads` is the size of the blocking pool, `applies` how many layers are
+    /// applied at a time, and `containerd` the socket where containerd serves its clients.
     pub fn new(
         snapshotter: Arc<Snapshotter>,
         leases: Arc<Leases>,
         collectible: Arc<Collectible>,
         content: Arc<Content>,
+        differ: Arc<Differ>,
         host: HostFeatures,
         threads: usize,
+        applies: usize,
+        containerd: Option<PathBuf>,
     ) -> Servers {
         let namespaces = Arc::new(Namespaces::new(snapshotter.metadata().clone(), leases.clone()));
-        Servers { snapshotter, leases, namespaces, collectible, content, host, threads }
+        Servers { snapshotter, leases, namespaces, collectible, content, differ, host, threads, applies, containerd }
     }
 
     /// Serves both sockets until `stop`; then no new request is taken, and those under way are finished.
@@ -206,11 +217,18 @@ impl Servers {
         let content_for_containerd = ContentService::for_containerd(self.content.clone(), turns.clone());
         let content_for_clients =
             ContentService::for_clients(self.content.clone(), turns, self.leases.changes().clone());
+        let applies = DiffTurns::new(self.applies);
+        let diff = |socket| {
+            DiffServer::new(DiffService::new(self.differ.clone(), applies.clone(), socket, self.containerd.clone()))
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE)
+        };
         let plugin_router = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(content(content_for_containerd))
+            .add_service(diff(Socket::Plugin))
             .add_service(snapshots(for_containerd))
             .add_service(health_service.clone());
         let for_clients =
@@ -235,6 +253,7 @@ impl Servers {
             .add_service(BlobsServer::new(BlobsService::new(self.content.clone())))
             .add_service(CollectionsServer::new(CollectionsService::new(self.collectible.clone(), slow)))
             .add_service(content(content_for_clients))
+            .add_service(diff(Socket::Api(self.leases.changes().clone())))
             .add_service(IntrospectionServer::new(IntrospectionService::new(self.snapshotter.clone())))
             .add_service(leases)
             .add_service(NamespacesServer::new(NamespacesService::new(self.namespaces.clone())))
@@ -283,6 +302,7 @@ async fn report_serving(health: &HealthReporter) {
     health.set_serving::<BlobsServer<BlobsService>>().await;
     health.set_serving::<ContentServer<ContentService>>().await;
     health.set_serving::<CollectionsServer<CollectionsService>>().await;
+    health.set_serving::<DiffServer<DiffService>>().await;
     health.set_serving::<IntrospectionServer<IntrospectionService>>().await;
     health.set_serving::<LeasesServer<LeasesService>>().await;
     health.set_serving::<NamespacesServer<NamespacesService>>().await;

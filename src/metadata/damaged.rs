@@ -45,14 +45,18 @@ impl DamagedRecord {
             | Column::Members
             | Column::Leased
             | Column::Expiry
-            | Column::Namespaces => true,
+            | Column::Namespaces
+            | Column::LayersByDiff
+            | Column::LayersByBlob => true,
             Column::Meta
             | Column::Children
             | Column::Layers
             | Column::Trash
             | Column::Retained
             | Column::RetainedBlobs
-            | Column::Files => false,
+            | Column::Files
+            // Without it an unpacked layer would seem to be an empty one; removing the snapshot removes it.
+            | Column::Applied => false,
         }
     }
 

@@ -103,7 +103,7 @@ impl Consistent<'_> {
             let Some(Ok(file)) = self.blob_file(&digest).transpose() else { return Ok(()) };
             let number = file.id.in_trash();
             let usage = Some(Usage { size: file.size, inodes: 1 });
-            found.layers.insert(number, Layer { references: file.references, usage });
+            found.layers.insert(number, Layer { references: file.references, usage, ..Layer::default() });
             let (name, removed_at) = (EvictableName::Blob(digest), retained.removed_at);
             found.all.push(Evictable { name, removed_at, layers: vec![number] });
             Ok(())

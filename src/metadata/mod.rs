@@ -40,8 +40,10 @@
 //! A lease with many members is marked as deleted first, and due since 1970; its members go in later transactions.
 
 mod allocate;
+mod applied;
 mod blobs;
 mod check;
+mod check_reuse;
 mod collectible;
 mod commit;
 mod content_leases;
@@ -52,6 +54,7 @@ mod expiry;
 mod holders;
 mod ingests;
 mod journal;
+mod known;
 mod leases;
 mod membership;
 mod migrate;
@@ -60,6 +63,7 @@ mod namespaces;
 mod policy;
 mod read;
 mod record;
+mod release;
 mod remove;
 mod request_lease;
 mod retained;
@@ -76,10 +80,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use allocate::Numbers;
+pub use applied::ActiveLayer;
 pub use blobs::{BlobPage, CommitIngest, ImportBlob, Stored};
 pub use check::{LeaseCheck, LeaseFault};
+pub use check_reuse::{ReuseCheck, ReuseFault};
 pub use collectible::{ApiBlob, ApiIngest, ApiObject, ApiSnapshot, NamedResource, StartAt};
-pub use commit::CommitActive;
+pub use commit::{Commit, CommitActive, Committed, Settled, Unsettled};
 use content_leases::ContentLeases;
 pub use content_leases::TreesSeen;
 pub use create::CreateSnapshot;
@@ -94,8 +100,8 @@ pub use named::{BlobFilePage, NamedBy};
 pub use policy::Retention;
 pub use read::{Consistent, Page, Totals};
 pub use record::{
-    Blob, BlobFile, Borrowed, BorrowedBlob, BorrowedIngest, HashState, Ingest, Kind, LabelPairs, Layer, Lease, Policy,
-    Retained, RetainedBlob, Snapshot, Usage,
+    AppliedLayer, Blob, BlobFile, Borrowed, BorrowedBlob, BorrowedIngest, HashState, Ingest, Kind, Known, LabelPairs,
+    Layer, Lease, Policy, Retained, RetainedBlob, Snapshot, Usage, Variant,
 };
 pub use remove::Removed;
 pub use retained::{GivenUp, RetainedName};

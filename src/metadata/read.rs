@@ -1,7 +1,7 @@
 //! Reading records.
 
 use super::damaged::DamagedRecord;
-use super::record::{Layer, Snapshot};
+use super::record::{AppliedLayer, Layer, Snapshot};
 use super::{Metadata, Transaction, schema};
 use crate::store::{Column, ReadTxn};
 use crate::types::{LayerId, Scope, SnapshotKey};
@@ -152,6 +152,21 @@ impl Consistent<'_> {
 }
 
 impl Consistent<'_> {
+    /// Calls `visit` with every layer to which something was applied. A record that cannot be decoded is passed as an error,
+    /// a key that is no number is logged and skipped.
+    ///
+    /// # Errors
+    /// Those of `visit`, and of the store.
+    pub fn each_applied(
+        &self,
+        mut visit: impl FnMut(LayerId, Result<AppliedLayer, DamagedRecord>) -> Result<()>,
+    ) -> Result<()> {
+        self.txn.scan(Column::Applied, &[], |key, value| {
+            let Some(id) = numbered(key) else { return Ok(()) };
+            visit(id, AppliedLayer::decode(value).map_err(|err| DamagedRecord::new(Column::Applied, key, value, &err)))
+        })
+    }
+
     /// Reads a snapshot.
     ///
     /// # Errors

@@ -4,13 +4,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
+mod applied;
 mod borrowed;
 mod content;
+mod layer;
 mod lease;
 mod retained;
 
+pub use applied::AppliedLayer;
 pub use borrowed::{Borrowed, BorrowedBlob, BorrowedIngest, LabelPairs};
 pub use content::{Blob, BlobFile, HashState, Ingest};
+pub use layer::{Known, Layer, Variant};
 pub use lease::{Lease, Policy};
 pub(super) use lease::{decode_namespace, encode_namespace};
 pub use retained::{Retained, RetainedBlob};
@@ -67,15 +71,6 @@ pub struct Snapshot {
     pub created_at: SystemTime,
     /// When its labels last changed.
     pub updated_at: SystemTime,
-}
-
-/// A backing directory's record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layer {
-    /// How many snapshots name it.
-    pub references: u32,
-    /// Disk usage of a committed layer, once it was counted.
-    pub usage: Option<Usage>,
 }
 
 /// Disk usage of a layer.
@@ -159,17 +154,6 @@ impl Usage {
 
     fn from_record(record: proto::Usage) -> Usage {
         Usage { size: record.size, inodes: record.inodes }
-    }
-}
-
-impl Layer {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        proto::Layer { references: self.references, usage: self.usage.map(Usage::to_record) }.encode_to_vec()
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Result<Layer> {
-        let record = proto::Layer::decode(bytes).map_err(|err| malformed("layer", err))?;
-        Ok(Layer { references: record.references, usage: record.usage.map(Usage::from_record) })
     }
 }
 

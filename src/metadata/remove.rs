@@ -1,7 +1,7 @@
 //! Remove.
 
 use super::read::named;
-use super::record::{Kind, Layer, Snapshot, encode_trash};
+use super::record::{Kind, Snapshot, encode_trash};
 use super::{Retention, Transaction, schema};
 use crate::store::Column;
 use crate::types::{Digest, LayerId, LeaseId, MemberKind, Namespace, Scope, SnapshotKey};
@@ -53,7 +53,7 @@ impl Transaction<'_> {
         let (trashed, held_by) = match (holder, in_tree) {
             (Some((namespace, lease)), _) => (self.retain(&namespace, key, snapshot)?, Some(lease)),
             (None, Some(namespace)) => (self.retain(&namespace, key, snapshot)?, None),
-            (None, None) => (self.drop_snapshot(key, &snapshot)?.into_iter().collect(), None),
+            (None, None) => (self.drop_snapshot(key, &snapshot)?, None),
         };
         for id in &trashed {
             self.trash(*id);
@@ -69,10 +69,10 @@ impl Transaction<'_> {
         (self.has_trees(Some(&namespace)) && Digest::parse(key.client_key()).is_ok()).then_some(namespace)
     }
 
-    /// Removes a snapshot's records; returns its layer when nothing names it any more.
-    pub(super) fn drop_snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot) -> Result<Option<LayerId>> {
+    /// Removes a snapshot's records; returns the layers that nothing names any more: its own, and one that was staged for it.
+    pub(super) fn drop_snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot) -> Result<Vec<LayerId>> {
         self.delete_snapshot(key, snapshot);
-        snapshot.layer.map_or(Ok(None), |id| self.release(id))
+        snapshot.layer.map_or(Ok(Vec::new()), |id| self.release(id))
     }
 
     /// Deletes a snapshot's records, and leaves its layer as it is.
@@ -80,23 +80,6 @@ impl Transaction<'_> {
         self.txn.delete(Column::Snapshots, schema::snapshot(key));
         if snapshot.parent.is_some() {
             self.txn.delete(Column::Children, schema::child(snapshot.parent_id, snapshot.id));
-        }
-    }
-
-    /// Takes one reference off a layer; returns its number when that was the last one.
-    pub(super) fn release(&mut self, id: LayerId) -> Result<Option<LayerId>> {
-        match self.layer(id)? {
-            Some(layer) if layer.references > 1 => {
-                let layer = Layer { references: layer.references - 1, usage: layer.usage };
-                self.txn.put(Column::Layers, schema::layer(id), layer.encode());
-                Ok(None)
-            }
-            // A missing record means that nothing else names the layer either.
-            layer => {
-                self.freed.extend(layer.and_then(|layer| layer.usage).map(|usage| (id, usage)));
-                self.txn.delete(Column::Layers, schema::layer(id));
-                Ok(Some(id))
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::damaged::DamagedRecord;
-use super::record::{Kind, Layer, Retained, Snapshot};
+use super::record::{Kind, Retained, Snapshot};
 use super::{Consistent, Metadata, Transaction, TreesSeen, schema};
 use crate::store::Column;
 use crate::types::{LayerId, LeaseId, MemberKind, Namespace, Scope, SnapshotKey};
@@ -176,17 +176,5 @@ impl Transaction<'_> {
             released.extend(self.release(id)?);
         }
         Ok(released)
-    }
-
-    fn add_reference(&mut self, id: LayerId) -> Result<()> {
-        match self.layer(id)? {
-            Some(layer) => {
-                let layer = Layer { references: layer.references.saturating_add(1), ..layer };
-                self.txn.put(Column::Layers, schema::layer(id), layer.encode());
-            }
-            // Damage, which must not keep containerd from removing snapshots; fsck reports it.
-            None => tracing::error!(layer = %id, "a parent's layer has no record; see leasehold fsck"),
-        }
-        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod content;
 pub(super) mod leases;
+pub(super) mod reuse;
 
 use crate::types::{LayerId, Namespace, Scope, SnapshotKey};
 use crate::{Error, Result};

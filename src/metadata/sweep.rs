@@ -22,8 +22,8 @@ pub struct Unheld {
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Swept {
-    /// It is gone, and so is this layer, which is in `trash`.
-    Removed(Option<LayerId>),
+    /// It is gone, and so are these layers, which are in `trash`.
+    Removed(Vec<LayerId>),
     /// It has children.
     Parent,
     /// It is not what was seen any more, or is held by now.
@@ -53,9 +53,7 @@ impl Transaction<'_> {
             return Ok(Swept::Kept);
         }
         let trashed = self.drop_snapshot(&unheld.key, &snapshot)?;
-        if let Some(layer) = trashed {
-            self.trash(layer);
-        }
+        trashed.iter().for_each(|layer| self.trash(*layer));
         Ok(Swept::Removed(trashed))
     }
 }

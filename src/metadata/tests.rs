@@ -35,15 +35,19 @@ fn create(metadata: &Metadata, kind: Kind, name: &str, parent: &str) -> Result<S
 
 fn commit(metadata: &Metadata, name: &str, from: &str, parent: &str) -> Result<Snapshot> {
     let mut txn = metadata.write(at(2))?;
-    let snapshot = txn.commit_active(CommitActive {
-        name: key(name),
-        key: key(from),
-        parent: SnapshotKey::parse_parent(parent.into())?,
-        labels: Labels::default(),
-        lease: None,
-    })?;
+    let parent = SnapshotKey::parse_parent(parent.into())?;
+    let commit = CommitActive { name: key(name), key: key(from), parent, labels: Labels::default(), lease: None };
+    let committed = txn.commit_active(&commit, None)?;
     txn.commit()?;
-    Ok(snapshot)
+    Ok(done(committed))
+}
+
+/// Returns the snapshot of a commit before which nothing had to be settled.
+fn done(commit: Commit) -> Snapshot {
+    match commit {
+        Commit::Done(committed) => committed.snapshot,
+        Commit::Unsettled(unsettled) => panic!("{unsettled:?}"),
+    }
 }
 
 fn remove(metadata: &Metadata, name: &str) -> Result<Removed> {
@@ -212,6 +216,7 @@ mod content;
 mod leases;
 mod policy;
 mod repairs;
+mod reuse;
 mod sweep;
 
 #[test]

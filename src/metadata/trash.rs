@@ -27,29 +27,41 @@ impl Transaction<'_> {
         Ok(true)
     }
 
-    /// Removes the record of a damaged snapshot whatever its children are. Returns its layer when nothing names it any
-    /// more; it does not go to `trash`, because the caller sets its directory aside.
+    /// Removes the record of a damaged snapshot whatever its children are. Returns the layers that nothing names any
+    /// more; they do not go to `trash`, because the caller sets their directories aside.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn drop_damaged(&mut self, key: &SnapshotKey) -> Result<Option<LayerId>> {
+    pub fn drop_damaged(&mut self, key: &SnapshotKey) -> Result<Vec<LayerId>> {
         let snapshot = self.snapshot(key)?;
         self.drop_snapshot(key, &snapshot)
     }
 
-    /// Sets the number of references of a layer to what was counted.
+    /// Sets the number of references of a layer to what was counted. Returns the layers that nothing names any more, which
+    /// are in `trash`.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn repair_references(&mut self, id: LayerId, references: u32) -> Result<()> {
-        let usage = self.layer(id)?.and_then(|layer| layer.usage);
+    pub fn repair_references(&mut self, id: LayerId, references: u32) -> Result<Vec<LayerId>> {
+        let layer = self.layer(id)?;
         if references == 0 {
-            self.txn.delete(Column::Layers, schema::layer(id));
-            self.freed.extend(usage.map(|usage| (id, usage)));
-            self.trash(id);
+            let unnamed = self.forget_layer(id, layer.as_ref())?;
+            unnamed.iter().for_each(|id| self.trash(*id));
+            Ok(unnamed)
         } else {
-            self.txn.put(Column::Layers, schema::layer(id), Layer { references, usage }.encode());
+            self.put_layer(id, &Layer { references, ..layer.unwrap_or_default() });
+            Ok(Vec::new())
         }
+    }
+
+    /// Makes the record of a layer again that a snapshot names.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn remake_layer(&mut self, id: LayerId, references: u32, of: &SnapshotKey) -> Result<()> {
+        let active = (self.snapshot(of)?.kind == Kind::Active).then(|| of.clone());
+        let applied = self.txn.get(Column::Applied, &schema::layer(id))?.is_some();
+        self.put_layer(id, &Layer { references, active, applied, ..Layer::default() });
         Ok(())
     }
 

@@ -37,6 +37,11 @@ impl Dir {
         }
     }
 
+    /// Takes a directory that was opened otherwise. `path` is for messages.
+    pub fn from_fd(fd: OwnedFd, path: PathBuf) -> Dir {
+        Dir { fd, path }
+    }
+
     /// Returns the path that the directory was opened by.
     pub fn path(&self) -> &Path {
         &self.path

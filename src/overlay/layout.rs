@@ -114,6 +114,12 @@ impl Layout {
         path
     }
 
+    /// Returns the layer whose [`upperdir`](Self::upperdir) this is. `None` for every other path.
+    pub fn layer_of(&self, upperdir: &str) -> Option<LayerId> {
+        let name = upperdir.strip_prefix(&*self.root)?.strip_prefix("/l/")?.strip_suffix("/fs")?;
+        LayerId::from_dir_name(name)
+    }
+
     /// Returns the workdir of an active layer. A string, because it goes into mount options.
     pub fn workdir(&self, id: LayerId) -> String {
         let mut path = String::with_capacity(self.root.len() + PER_LAYER);

@@ -8,7 +8,9 @@
 //! [`LayerDirs::reclaim`], [`LayerDirs::list_layers`], ..) say so, and must not be called inside one of containerd's
 //! locks; all others take a constant number of system calls.
 
+mod boot;
 mod dir;
+mod fit;
 mod idmap;
 mod layers;
 mod layout;
@@ -24,6 +26,7 @@ mod tree;
 mod trial;
 mod usage;
 
+pub use boot::boot;
 pub use dir::Dir;
 pub use idmap::root_pair;
 pub use layers::{LayerDirs, Listing};

@@ -126,11 +126,20 @@ impl Snapshotter {
                 tally.lease(namespace, id, lease, names);
                 Ok(())
             })?;
+            let mut staged = HashMap::new();
+            records.each_applied(|layer, applied| {
+                staged.extend(applied.ok().and_then(|applied| applied.staged).map(|staged| (layer, staged)));
+                Ok(())
+            })?;
             let mut sizes = HashMap::new();
             records.each_snapshot(|entry| {
                 // fsck reports what cannot be read.
                 let Ok((key, snapshot)) = entry else { return Ok(()) };
-                tally.snapshot(&key, &snapshot);
+                let staged = snapshot.layer.and_then(|layer| staged.get(&layer)).copied();
+                tally.snapshot(&key, &snapshot, staged);
+                if let Some(staged) = staged {
+                    sizes.entry(staged).or_insert(Size::Uncounted);
+                }
                 if let Some(layer) = snapshot.layer {
                     sizes.insert(layer, if snapshot.kind == Kind::Active { Size::Active } else { Size::Uncounted });
                 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub use problem::ProblemKind;
 
 use crate::Result;
-use crate::metadata::{Kind, Layer, Metadata, Retained, RetainedName, Snapshot};
+use crate::metadata::{AppliedLayer, Kind, Layer, Metadata, Retained, RetainedName, Snapshot};
 use crate::overlay::LayerDirs;
 use crate::types::{LayerId, SnapshotKey};
 
@@ -52,6 +52,8 @@ pub(super) struct Check<'a> {
     unreadable: HashSet<LayerId>,
     /// Retained snapshots, for the second pass and for repairs.
     pub retained: BTreeMap<RetainedName, Retained>,
+    /// What was applied to active layers, for repairs.
+    pub applied: BTreeMap<LayerId, AppliedLayer>,
     children: HashSet<(u64, u64)>,
     trash: HashSet<LayerId>,
     leases: u64,
@@ -69,6 +71,7 @@ impl<'a> Check<'a> {
             layers: BTreeMap::new(),
             unreadable: HashSet::new(),
             retained: BTreeMap::new(),
+            applied: BTreeMap::new(),
             children: HashSet::new(),
             trash: HashSet::new(),
             leases: 0,
@@ -106,7 +109,9 @@ impl<'a> Check<'a> {
     }
 
     fn read_records(&mut self) -> Result<()> {
-        let Check { metadata, snapshots, layers, unreadable, retained, children, trash, leases, found, .. } = self;
+        let Check {
+            metadata, snapshots, layers, unreadable, retained, applied, children, trash, leases, found, ..
+        } = self;
         metadata.read(|records| {
             records.each_snapshot(|entry| {
                 match entry {
@@ -132,6 +137,13 @@ impl<'a> Check<'a> {
                 }
                 Ok(())
             })?;
+            records.each_applied(|id, record| {
+                match record {
+                    Ok(record) => drop(applied.insert(id, record)),
+                    Err(damaged) => found.push(ProblemKind::UnreadableRecord(damaged)),
+                }
+                Ok(())
+            })?;
             records.each_child(|parent, child| {
                 children.insert((parent, child));
                 Ok(())
@@ -140,6 +152,9 @@ impl<'a> Check<'a> {
                 trash.insert(id);
                 Ok(())
             })?;
+            let check = records.check_reuse()?;
+            found.extend(check.damaged.into_iter().map(ProblemKind::UnreadableRecord));
+            found.extend(check.faults.into_iter().map(ProblemKind::Reuse));
             let check = records.check_leases()?;
             *leases = check.leases;
             found.extend(check.damaged.into_iter().map(ProblemKind::UnreadableRecord));
@@ -176,6 +191,9 @@ impl<'a> Check<'a> {
                     self.found.push(ProblemKind::RetainedWithoutLayer(name.clone(), id));
                 }
             }
+        }
+        for staged in self.applied.values().filter_map(|applied| applied.staged) {
+            *references.entry(staged).or_default() += 1;
         }
         for (parent, child) in children.difference(&self.children) {
             self.found.push(ProblemKind::MissingChild(*parent, *child));
@@ -241,6 +259,7 @@ impl<'a> Check<'a> {
             | ProblemKind::MissingChild(..)
             | ProblemKind::StaleChild(..)
             | ProblemKind::Leases(_)
+            | ProblemKind::Reuse(_)
             | ProblemKind::UnreadableRecord(_) => true,
         })
     }

@@ -5,12 +5,14 @@
 //! record is gone before its directory is touched.
 
 mod accounts;
+mod apply;
 mod busy;
 mod cleanup;
 mod commit;
 mod counting;
 mod create;
 mod eviction;
+mod fetch;
 mod fsck;
 mod holds;
 mod inventory;
@@ -21,7 +23,9 @@ mod pressure;
 mod recover;
 mod remove;
 mod repair;
+mod reuse;
 mod room;
+mod settle;
 mod stat;
 mod sweep;
 mod unclear;
@@ -32,6 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 pub use accounts::{Accounts, ImageAccount, ImageTops, LeaseAccount, NamespaceAccount, Share};
+pub use apply::{Applied, ApplyTurn, KnownLayer};
 pub use busy::BusyLayer;
 pub use create::Create;
 pub use eviction::OnItsWay;
@@ -42,16 +47,18 @@ pub use list::List;
 pub use pressure::{Look, Pressure, Wake};
 pub use recover::RecoveryReport;
 pub use repair::fsck_offline;
+pub use reuse::Reuse;
 pub use room::MIN_FREE_INODES;
 pub use stat::{Info, SnapshotUsage};
 pub use sweep::SweepReport;
 
 use crate::background::Background;
 use crate::metadata::{Metadata, Retention};
-use crate::overlay::{LayerDirs, Layout, MountOptions};
+use crate::overlay::{self, LayerDirs, Layout, MountOptions};
 use crate::types::{LayerId, MemberKind};
 use crate::{Error, Result};
 
+use apply::ApplyTurns;
 use cleanup::Reclaimer;
 use counting::Counting;
 use pace::Pace;
@@ -74,6 +81,8 @@ pub struct Settings {
     pub waiting_for_space: usize,
     /// How long what containerd removes is kept; `None` for not at all.
     pub retention: Option<Retention>,
+    /// Whether layers are used again.
+    pub reuse: Reuse,
     /// How many layers are reclaimed at a time.
     pub reclaim_workers: usize,
     /// How many files and directories are deleted a second, by all together; 0 for as many as can be.
@@ -92,6 +101,10 @@ pub struct Snapshotter {
     member_kind: MemberKind,
     /// Layers whose directory exists while their record is not committed yet.
     staged: Arc<Staged>,
+    /// Layers that somebody applies to.
+    turns: ApplyTurns,
+    /// Names this boot of the machine.
+    boot: Box<str>,
     unclear: Unclear,
     reclaimer: Reclaimer,
     counting: Counting,
@@ -137,6 +150,8 @@ impl Snapshotter {
                 settings,
                 member_kind,
                 staged,
+                turns: ApplyTurns::default(),
+                boot: overlay::boot(),
                 unclear,
                 reclaimer,
                 counting,

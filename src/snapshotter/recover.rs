@@ -152,6 +152,7 @@ fn restore(
     let mut damaged: HashSet<LayerId> = missing.clone();
     for (key, layer, snapshot) in lost {
         recreate(dirs, layer, &snapshot)?;
+        forget_extracted(metadata, layer)?;
         failpoint::hit("recover: directory made again");
         tracing::warn!(key = key.as_str(), %layer, "the directory of a snapshot was missing; made again, empty");
         damaged.remove(&layer);
@@ -161,6 +162,17 @@ fn restore(
         tracing::error!(%layer, "the directory of a committed layer is missing; see leasehold fsck");
     }
     report.damaged = damaged.into_iter().collect();
+    Ok(())
+}
+
+/// Forgets what was extracted into an active layer whose directory was lost: what it holds now is not that. Of a staged layer
+/// nothing was lost.
+pub(super) fn forget_extracted(metadata: &Metadata, layer: LayerId) -> Result<()> {
+    if metadata.applied(layer)?.is_some_and(|applied| applied.staged.is_none()) {
+        let mut txn = metadata.write(SystemTime::now())?;
+        txn.drop_applied(layer)?;
+        txn.commit()?;
+    }
     Ok(())
 }
 

@@ -51,7 +51,10 @@ impl Snapshotter {
                 tracing::warn!(%layer, error = %Chain(&err), "a removed layer cannot be moved to trash yet");
             }
             failpoint::hit("remove: moved to trash");
-            self.reclaimer.enqueue(*layer);
+            // The end of the turn has it deleted.
+            if !self.turns.note_removed(*layer) {
+                self.reclaimer.enqueue(*layer);
+            }
         }
     }
 

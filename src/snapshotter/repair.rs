@@ -6,6 +6,7 @@
 //! can read. No repair of leases takes a hold away (`leases.rs`).
 
 mod leases;
+mod reuse;
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -17,6 +18,7 @@ use crate::{Chain, Error, Result};
 
 use super::create::recreate;
 use super::fsck::Check;
+use super::recover::forget_extracted;
 use super::{FsckReport, ProblemKind, Snapshotter, Staged};
 
 impl Snapshotter {
@@ -108,10 +110,12 @@ impl Check<'_> {
             ProblemKind::MissingDirectory(id) => return self.repair_missing(*id, trash).map(Some),
             ProblemKind::MissingLayer(key, id) => {
                 let retained = self.retained.values().flat_map(Retained::layers).filter(|layer| layer == id);
-                let counted = self.snapshots.values().filter(|one| one.layer == Some(*id)).count() + retained.count();
+                let staged = self.applied.values().filter(|applied| applied.staged == Some(*id));
+                let own = self.snapshots.values().filter(|one| one.layer == Some(*id));
+                let counted = own.count() + retained.count() + staged.count();
                 let mut txn = self.metadata.write(SystemTime::now())?;
                 self.require_same(&txn, key)?;
-                txn.repair_references(*id, u32::try_from(counted).unwrap_or(u32::MAX))?;
+                txn.remake_layer(*id, u32::try_from(counted).unwrap_or(u32::MAX), key)?;
                 txn.commit()?;
                 "record made again".into()
             }
@@ -124,8 +128,10 @@ impl Check<'_> {
                 if txn.layer(*layer)?.as_ref() != Some(recorded) {
                     return Ok(Some("changed meanwhile; run fsck again".into()));
                 }
-                txn.repair_references(*layer, *counted)?;
+                let unnamed = txn.repair_references(*layer, *counted)?;
                 txn.commit()?;
+                // What was staged for it; it has a record in trash.
+                trash.extend(unnamed.into_iter().filter(|id| id != layer));
                 if *counted > 0 {
                     return Ok(Some("counted again".into()));
                 }
@@ -148,6 +154,7 @@ impl Check<'_> {
             ProblemKind::MissingChild(parent, child) => self.repair_child(*parent, *child, true)?,
             ProblemKind::StaleChild(parent, child) => self.repair_child(*parent, *child, false)?,
             ProblemKind::Leases(fault) => self.repair_leases(fault)?,
+            ProblemKind::Reuse(fault) => self.repair_reuse(fault, trash)?,
             ProblemKind::UnreadableRecord(record) => return self.set_record_aside(record),
             ProblemKind::UnknownName(_) => return Ok(None),
         };
@@ -170,9 +177,10 @@ impl Check<'_> {
             for (_, snapshot) in named {
                 recreate(self.dirs, id, snapshot)?;
             }
+            forget_extracted(self.metadata, id)?;
             return Ok("made again, empty".into());
         }
-        for (key, _) in named {
+        for key in named.into_iter().map(|(key, _)| key).chain(self.staged_with(id)) {
             dropped.extend(self.drop_tree(key)?);
         }
         Ok(format!("dropped: {}", dropped.join(", ")))
@@ -216,7 +224,7 @@ impl Check<'_> {
             crate::failpoint::hit("repair: damaged snapshot dropped");
             // Not before the record is gone: until then the snapshot may be another one by now. After a crash here,
             // start-up sets aside what has content and no record.
-            if let Some(layer) = unnamed {
+            for layer in unnamed {
                 self.dirs.set_aside(layer)?;
                 crate::failpoint::hit("repair: set aside");
             }

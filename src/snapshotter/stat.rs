@@ -70,7 +70,7 @@ impl Snapshotter {
     pub fn usage(&self, key: &SnapshotKey) -> Result<SnapshotUsage> {
         let snapshot = self.metadata.snapshot(key)?;
         match (snapshot.kind, snapshot.layer) {
-            (Kind::Active, Some(layer)) => self.measure(layer),
+            (Kind::Active, Some(layer)) => Ok(self.measure(layer)?.plus(self.staged_usage(layer)?)),
             (Kind::Committed, Some(layer)) => {
                 let counted = self.metadata.layer(layer)?.and_then(|record| record.usage);
                 match counted {
@@ -82,6 +82,15 @@ impl Snapshotter {
             // As in containerd, a view takes nothing.
             (Kind::View, _) | (_, None) => Ok(Usage::default()),
         }
+    }
+
+    /// Returns what the layer takes that is staged for an active one.
+    fn staged_usage(&self, layer: LayerId) -> Result<Usage> {
+        if !self.metadata.layer(layer)?.is_some_and(|record| record.applied) {
+            return Ok(Usage::default());
+        }
+        let staged = self.metadata.applied(layer)?.and_then(|applied| applied.staged);
+        staged.map_or(Ok(Usage::default()), |staged| self.counting.count(staged))
     }
 
     /// Walks the layer of an active snapshot.

@@ -74,9 +74,9 @@ impl Snapshotter {
                 continue;
             }
             match txn.sweep(&self.member_kind, snapshot) {
-                Ok(Swept::Removed(layer)) => {
+                Ok(Swept::Removed(layers)) => {
                     report.removed += 1;
-                    trashed.extend(layer);
+                    trashed.extend(layers);
                     tracing::debug!(snapshot = snapshot.key.as_str(), "collected");
                 }
                 Ok(Swept::Parent) => report.parents += 1,

@@ -33,11 +33,17 @@ pub enum Column {
     Ingests,
     /// Deleted blobs that a lease holds.
     RetainedBlobs,
+    /// What was applied to active layers.
+    Applied,
+    /// Layers by what they hold.
+    LayersByDiff,
+    /// Layers by the blobs that it came in.
+    LayersByBlob,
 }
 
 impl Column {
     /// Every column.
-    pub const ALL: [Column; 15] = [
+    pub const ALL: [Column; 18] = [
         Column::Meta,
         Column::Snapshots,
         Column::Children,
@@ -53,6 +59,9 @@ impl Column {
         Column::Files,
         Column::Ingests,
         Column::RetainedBlobs,
+        Column::Applied,
+        Column::LayersByDiff,
+        Column::LayersByBlob,
     ];
 
     /// Returns the column family's name on disk.
@@ -73,6 +82,9 @@ impl Column {
             Column::Files => "files",
             Column::Ingests => "ingests",
             Column::RetainedBlobs => "retained_blobs",
+            Column::Applied => "applied",
+            Column::LayersByDiff => "layers_by_diff",
+            Column::LayersByBlob => "layers_by_blob",
         }
     }
 }

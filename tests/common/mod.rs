@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod applies;
 pub mod cli;
 pub mod client;
 pub mod collections;
@@ -9,6 +10,7 @@ pub mod containerd;
 pub mod content;
 pub mod daemon;
 pub mod damage;
+pub mod diff;
 pub mod filesystem;
 pub mod foreign;
 pub mod handmade;

@@ -39,6 +39,20 @@ impl Node {
         Node::start_with(release, unpack, settings, &[])
     }
 
+    /// Like [`start`](Self::start), with leasehold as the differ, too, and with `options` of the command that prints
+    /// containerd's configuration. Blobs are read where this containerd keeps its own.
+    pub fn start_with_differ(release: Release, unpack: Unpack, settings: &str, options: &[&str]) -> Node {
+        let (registry, site) = (Registry::start(), Site::new());
+        // It does not look for leasehold before it is needed.
+        let options = [&["--differ"], options].concat();
+        let containerd = Containerd::start(release, &stanzas(&site, release, unpack, &options));
+        let (content, socket) = (containerd.content_store(), containerd.socket());
+        let content = format!("[diff]\ncontent_root = {content:?}\ncontainerd_socket = {socket:?}\n");
+        let site = site.set_settings(&(content + settings));
+        let daemon = site.start();
+        Node { containerd, daemon: Some(daemon), site, registry }
+    }
+
     fn start_with(release: Release, unpack: Unpack, settings: &str, options: &[&str]) -> Node {
         let registry = Registry::start();
         let site = Site::with_settings(settings);

@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use insta::assert_snapshot;
 
-use super::{Command, HostCapabilities, StanzaVersion, Stores};
+use super::{Command, Differ, HostCapabilities, StanzaVersion, Stores};
 use crate::config::Config;
 
 const ALL: HostCapabilities = HostCapabilities { remap_ids: true, only_remap_ids: true, rebase: true };
@@ -20,7 +20,7 @@ struct Cli {
 }
 
 fn containerd_stanza(version: StanzaVersion, config: &Config, host: &HostCapabilities) -> String {
-    super::containerd_stanza(version, config, host, Stores::Snapshots)
+    super::containerd_stanza(version, config, host, Stores::Snapshots, Differ::Walking)
 }
 
 fn parse(stanza: &str) -> toml::Table {
@@ -175,7 +175,7 @@ fn capabilities_follow_host_and_configuration() {
 #[test]
 fn blobs_are_left_to_leasehold_where_that_is_asked_for() {
     let stanza = |version| {
-        let with = |stores| super::containerd_stanza(version, &Config::default(), &ALL, stores);
+        let with = |stores| super::containerd_stanza(version, &Config::default(), &ALL, stores, Differ::Walking);
         (with(Stores::Snapshots), parse(&with(Stores::SnapshotsAndContent)))
     };
     for version in [StanzaVersion::V2, StanzaVersion::V3] {
@@ -201,5 +201,63 @@ fn version_1_says_why_it_cannot_have_another_content_store() {
     assert_snapshot!(refused, @r"
     containerd has no other content store than its own where its configuration has version 1: disabling that one would take
     the content service of clients with it. Convert the file to version 2, and use `--version 2` here
+    ");
+}
+
+#[test]
+fn layers_are_left_to_leasehold_where_that_is_asked_for() {
+    for (stores, name) in [(Stores::Snapshots, "lease.hold"), (Stores::SnapshotsAndContent, "leasehold")] {
+        let config = Config::parse(&format!("snapshotter.name = {name:?}")).unwrap();
+        let stanza = |version, differ| super::containerd_stanza(version, &config, &ALL, stores, differ);
+        let plugin = format!("{name}-diff");
+        let order: toml::Value = vec![plugin.as_str(), "walking"].into();
+        for version in [StanzaVersion::V2, StanzaVersion::V3] {
+            let mut with = parse(&stanza(version, Differ::Leasehold));
+            let mut without = parse(&stanza(version, Differ::Walking));
+            let differ = with["proxy_plugins"].as_table_mut().unwrap().remove(&plugin).unwrap();
+            assert_eq!(differ.as_table().unwrap().len(), 2, "{differ}");
+            assert_eq!((&differ["type"], &differ["address"]), (&"diff".into(), &"/run/leasehold/plugin.sock".into()));
+            let plugins = with["plugins"].as_table_mut().unwrap();
+            let service = plugins.get_mut("io.containerd.service.v1.diff-service").unwrap().as_table_mut().unwrap();
+            assert_eq!(service.remove("default").unwrap(), order);
+            if service.is_empty() {
+                plugins.remove("io.containerd.service.v1.diff-service");
+            }
+            if version == StanzaVersion::V3 {
+                let entry = |stanza: &mut toml::Table, index: usize| {
+                    let entry = &mut stanza["plugins"]["io.containerd.transfer.v1.local"]["unpack_config"][index];
+                    entry.as_table_mut().unwrap().remove("differ").unwrap()
+                };
+                assert_eq!(entry(&mut with, 0), plugin.as_str().into());
+                assert_eq!(entry(&mut without, 0), "walking".into());
+                assert_eq!((entry(&mut with, 1), entry(&mut without, 1)), ("walking".into(), "walking".into()));
+            }
+            // Nothing else differs.
+            assert_eq!(with, without);
+        }
+        let legacy = |differ| parse(&stanza(StanzaVersion::V1, differ));
+        assert_eq!(legacy(Differ::Leasehold), legacy(Differ::Walking));
+    }
+}
+
+#[test]
+fn what_is_printed_says_where_blobs_come_from() {
+    let stanza = |config: &str, stores| {
+        let config = Config::parse(config).unwrap();
+        super::containerd_stanza(StanzaVersion::V3, &config, &ALL, stores, Differ::Leasehold)
+    };
+    assert!(stanza("diff.content_root = '/srv/cd'", Stores::Snapshots).contains("configuration: /srv/cd\n"));
+    assert!(!stanza("diff.content_root = '/srv/cd'", Stores::SnapshotsAndContent).contains("/srv/cd"));
+    assert!(stanza("diff.content_root = ''", Stores::Snapshots).contains("is empty"));
+}
+
+#[test]
+fn version_1_says_why_it_cannot_have_another_differ() {
+    let args = ["leasehold", "containerd", "--version", "1", "--differ"];
+    let command = Cli::try_parse_from(args).unwrap().command;
+    let refused = super::run(&Config::default(), &command).unwrap_err();
+    assert_snapshot!(refused, @r"
+    leasehold's differ needs containerd 1.7 or later, which has no need of a configuration of version 1. Convert the file to
+    version 2, and use `--version 2` here
     ");
 }

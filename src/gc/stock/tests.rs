@@ -31,7 +31,7 @@ fn snapshot(id: &str, removed_at: u64, layers: &[u64]) -> Evictable {
 fn stock(snapshots: Vec<Evictable>, others: &[(u64, u32)]) -> Stock {
     let mut layers = HashMap::new();
     let mut refer = |layer: LayerId, times| {
-        layers.entry(layer).or_insert(Layer { references: 0, usage: None }).references += times;
+        layers.entry(layer).or_insert(Layer::default()).references += times;
     };
     snapshots.iter().flat_map(|snapshot| &snapshot.layers).for_each(|layer| refer(*layer, 1));
     others.iter().for_each(|(layer, times)| refer(LayerId::new(*layer), *times));

@@ -195,7 +195,7 @@ fn a_snapshot_is_named_by_the_lease_of_its_request() {
     let commit = |key: SnapshotKey, name: SnapshotKey| {
         let (parent, labels) = (None, Labels::default());
         change(&metadata, |txn| {
-            txn.commit_active(CommitActive { name, key, parent, labels, lease: Some(of_request("l")) })
+            txn.commit_active(&CommitActive { name, key, parent, labels, lease: Some(of_request("l")) }, None)
         })
     };
     commit(key("one/7/of containerd"), key("one/11/sha256:ab")).unwrap();
@@ -240,7 +240,7 @@ fn a_target_that_exists_on_the_api_socket_is_not_made_again() {
     change(&metadata, |txn| txn.create(create(api("extract-1")), None)).unwrap();
     let (parent, labels, lease) = (None, Labels::default(), None);
     let commit = CommitActive { name: api("chain"), key: api("extract-1"), parent, labels, lease };
-    change(&metadata, |txn| txn.commit_active(commit)).unwrap();
+    change(&metadata, |txn| txn.commit_active(&commit, None)).unwrap();
     let again = create(api("extract-2"));
     assert!(
         matches!(metadata.check_create(&again), Err(Error::AlreadyExists(Resource::Snapshot(name))) if name == "chain")

@@ -30,7 +30,7 @@ fn make(metadata: &Metadata, name: &str, parent: &str, kind: Kind) -> Snapshot {
     let mut snapshot = txn.create(create, Some(metadata.allocate_layer())).unwrap();
     if kind == Kind::Committed {
         let commit = CommitActive { name: api(name), key, parent: None, labels: Labels::default(), lease: None };
-        snapshot = txn.commit_active(commit).unwrap();
+        snapshot = done(txn.commit_active(&commit, None).unwrap());
     }
     txn.commit().unwrap();
     snapshot
@@ -68,7 +68,8 @@ fn only_what_still_is_what_was_seen_is_swept() {
     assert_eq!(sweep(&metadata, &Unheld { updated_at: 7, ..child.clone() }), Swept::Kept);
     lease(&metadata, "ended", 8, "child");
     lease(&metadata, "ends", 9, "base");
-    let Swept::Removed(Some(layer)) = sweep(&metadata, &child) else { panic!("an ended lease holds") };
+    let Swept::Removed(layers) = sweep(&metadata, &child) else { panic!("an ended lease holds") };
+    let [layer] = layers[..] else { panic!("{layers:?}") };
     assert!(metadata.is_trash(layer).unwrap() && metadata.layer(layer).unwrap().is_none());
     assert_eq!(sweep(&metadata, &child), Swept::Kept, "it is gone");
     assert_eq!(sweep(&metadata, &base), Swept::Kept, "a lease holds up to its end");

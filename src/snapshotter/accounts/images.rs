@@ -45,6 +45,8 @@ pub(super) struct Images {
 
 struct Seen {
     layer: Option<LayerId>,
+    /// What is staged for it.
+    staged: Option<LayerId>,
     parent: Option<SnapshotKey>,
 }
 
@@ -63,11 +65,11 @@ impl Images {
     }
 
     /// Takes in a snapshot that is there.
-    pub fn snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot) {
+    pub fn snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot, staged: Option<LayerId>) {
         if self.tops.is_empty() {
             return;
         }
-        self.seen.insert(key.clone(), Seen { layer: snapshot.layer, parent: snapshot.parent.clone() });
+        self.seen.insert(key.clone(), Seen { layer: snapshot.layer, staged, parent: snapshot.parent.clone() });
         // What clients of the API socket have is not containerd's, whatever its name.
         let name = if *key.scope() == Scope::Plugin { leased_name(key) } else { None };
         for image in name.and_then(|name| self.tops.get(&name)).into_iter().flatten() {
@@ -114,7 +116,8 @@ impl Images {
     }
 
     fn layers(&self, keys: &HashSet<&SnapshotKey>) -> HashSet<LayerId> {
-        keys.iter().filter_map(|key| self.seen.get(*key)?.layer).collect()
+        let seen = keys.iter().filter_map(|key| self.seen.get(*key));
+        seen.flat_map(|seen| seen.layer.into_iter().chain(seen.staged)).collect()
     }
 }
 
@@ -140,11 +143,11 @@ mod tests {
 
     /// Layer 1 is the base of two branches, 2 and 4; 8 is on top of 4, and 16 a container on top of 2.
     fn tree(images: &mut Images) {
-        images.snapshot(&key("a/1/base"), &snapshot(1, &[]));
-        images.snapshot(&key("a/2/left"), &on("a/1/base", snapshot(2, &[1])));
-        images.snapshot(&key("a/3/right"), &on("a/1/base", snapshot(4, &[1])));
-        images.snapshot(&key("a/4/top"), &on("a/3/right", snapshot(8, &[4, 1])));
-        images.snapshot(&key("a/5/till"), &on("a/2/left", snapshot(16, &[2, 1])));
+        images.snapshot(&key("a/1/base"), &snapshot(1, &[]), None);
+        images.snapshot(&key("a/2/left"), &on("a/1/base", snapshot(2, &[1])), None);
+        images.snapshot(&key("a/3/right"), &on("a/1/base", snapshot(4, &[1])), None);
+        images.snapshot(&key("a/4/top"), &on("a/3/right", snapshot(8, &[4, 1])), None);
+        images.snapshot(&key("a/5/till"), &on("a/2/left", snapshot(16, &[2, 1])), None);
     }
 
     fn accounts(asked: &[ImageTops], leased: &[u64]) -> Vec<(u64, u64, Share)> {
@@ -184,9 +187,9 @@ mod tests {
         let mut images = Images::new(&[asked("a", &["top"])]);
         tree(&mut images);
         // Another namespace has the same layer, and a client of the API socket a snapshot of the same name.
-        images.snapshot(&key("b/6/top"), &snapshot(8, &[]));
+        images.snapshot(&key("b/6/top"), &snapshot(8, &[]), None);
         let api = Scope::Api(Namespace::parse("a").unwrap());
-        images.snapshot(&SnapshotKey::parse_in(api, "top").unwrap(), &snapshot(32, &[]));
+        images.snapshot(&SnapshotKey::parse_in(api, "top").unwrap(), &snapshot(32, &[]), None);
         let accounts = images.into_accounts(LayerId::get, |_| false);
         assert_eq!(accounts[0].share, share_of(3, 13, 4));
     }

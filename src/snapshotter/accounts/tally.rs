@@ -53,15 +53,17 @@ impl Tally {
         self.leases.push(OfLease { namespace, id, lease, names, found, layers });
     }
 
-    /// Takes in a snapshot that is there. Its parents are, too, and come by themselves.
-    pub fn snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot) {
+    /// Takes in a snapshot that is there, with the layer that is staged for it. Its parents are there, too, and come by
+    /// themselves.
+    pub fn snapshot(&mut self, key: &SnapshotKey, snapshot: &Snapshot, staged: Option<LayerId>) {
         let of = self.namespaces.entry(key.namespace()).or_default();
         of.snapshots += 1;
-        of.layers.extend(snapshot.layer);
-        self.live.extend(snapshot.layer);
-        self.images.snapshot(key, snapshot);
+        let own = || snapshot.layer.into_iter().chain(staged);
+        of.layers.extend(own());
+        self.live.extend(own());
+        self.images.snapshot(key, snapshot, staged);
         if let Some(name) = leased_name(key) {
-            self.hold(&name, snapshot.layers_for_children());
+            self.hold(&name, staged.into_iter().chain(snapshot.layers_for_children()).collect());
         }
     }
 
@@ -191,9 +193,9 @@ pub(super) mod tests {
         lease(&mut tally, &a, "kept", &["kept", "gone"]);
         lease(&mut tally, &b, "alone", &["kept"]);
         let key = |text: &str| SnapshotKey::parse(text).unwrap();
-        tally.snapshot(&key("a/1/base"), &snapshot(1, &[]));
-        tally.snapshot(&key("a/2/top"), &snapshot(2, &[1]));
-        tally.snapshot(&key("other"), &snapshot(16, &[]));
+        tally.snapshot(&key("a/1/base"), &snapshot(1, &[]), None);
+        tally.snapshot(&key("a/2/top"), &snapshot(2, &[1]), None);
+        tally.snapshot(&key("other"), &snapshot(16, &[]), None);
         let retained = |id: &str, snapshot| Retained { key: key(id), snapshot, removed_at: UNIX_EPOCH };
         tally.retained(&a, "kept", &retained("a/3/kept", snapshot(4, &[1])));
         // Its base is in both namespaces, as with layers that are reused.
@@ -211,5 +213,20 @@ pub(super) mod tests {
         assert_eq!(leases[0], (2, 0, share_of(3, 7, 0)), "what is unique to both is live");
         assert_eq!(leases[1], (1, 1, share_of(2, 5, 0)));
         assert_eq!(leases[2], (1, 0, share_of(2, 10, 8)));
+    }
+
+    #[test]
+    fn a_layer_counts_once_however_many_have_it() {
+        let mut tally = Tally::default();
+        let key = |text: &str| SnapshotKey::parse(text).unwrap();
+        for (name, layer, staged) in
+            [("a/1/x", 4, None), ("a/2/y", 4, None), ("b/3/z", 4, None), ("b/4/new", 8, Some(16)), ("a/5/w", 16, None)]
+        {
+            tally.snapshot(&key(name), &snapshot(layer, &[]), staged.map(LayerId::new));
+        }
+        let accounts = tally.into_accounts(|layer| layer.get());
+        assert_eq!(accounts.total, share_of(3, 28, 28));
+        let namespaces: Vec<_> = accounts.namespaces.iter().map(|of| (of.snapshots, of.share)).collect();
+        assert_eq!(namespaces, [(3, share_of(2, 20, 0)), (2, share_of(3, 28, 8))], "a, b");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::metadata::{DamagedRecord, Layer, LeaseFault, RetainedName};
+use crate::metadata::{DamagedRecord, Layer, LeaseFault, RetainedName, ReuseFault};
 use crate::types::{LayerId, LeaseId, Member, Namespace, SnapshotKey, rfc3339_seconds};
 
 /// The disagreements there can be.
@@ -41,6 +41,8 @@ pub enum ProblemKind {
     StaleChild(u64, u64),
     /// Records of leases that disagree.
     Leases(LeaseFault),
+    /// Records by which layers are used again that disagree.
+    Reuse(ReuseFault),
     /// A record that cannot be decoded.
     UnreadableRecord(DamagedRecord),
 }
@@ -66,6 +68,11 @@ impl ProblemKind {
             ProblemKind::Leases(LeaseFault::MissingExpiry(..)) => "missing-expiry",
             ProblemKind::Leases(LeaseFault::WrongExpiry(..)) => "wrong-expiry",
             ProblemKind::Leases(LeaseFault::MissingNamespace(_)) => "missing-namespace",
+            ProblemKind::Reuse(ReuseFault::WrongEntry(..)) => "wrong-entry",
+            ProblemKind::Reuse(ReuseFault::MissingEntry(_)) => "missing-entry",
+            ProblemKind::Reuse(ReuseFault::StaleApplied(_)) => "stale-applied",
+            ProblemKind::Reuse(ReuseFault::MissingApplied(_)) => "missing-applied",
+            ProblemKind::Reuse(ReuseFault::StagedWithoutLayer(..)) => "staged-without-layer",
             ProblemKind::UnreadableRecord(_) => "unreadable-record",
         }
     }
@@ -101,6 +108,7 @@ impl fmt::Display for ProblemKind {
                 write!(f, "snapshot number {child} is entered as a child of number {parent}, and is not")
             }
             ProblemKind::Leases(fault) => fmt_leases(fault, f),
+            ProblemKind::Reuse(fault) => fmt_reuse(fault, f),
             ProblemKind::UnreadableRecord(record) => write!(f, "{record}"),
         }
     }
@@ -124,6 +132,20 @@ fn fmt_leases(fault: &LeaseFault, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         LeaseFault::MissingNamespace(namespace) => {
             write!(f, "namespace {namespace} has no record, and there is something in it")
+        }
+    }
+}
+
+fn fmt_reuse(fault: &ReuseFault, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match fault {
+        ReuseFault::WrongEntry(column, key) => {
+            write!(f, "{} \"{}\" leads to no layer that holds that", column.name(), key.escape_ascii())
+        }
+        ReuseFault::MissingEntry(id) => write!(f, "layer {id} is not found by what it is known to hold"),
+        ReuseFault::StaleApplied(id) => write!(f, "something was applied to layer {id}, which does not say so"),
+        ReuseFault::MissingApplied(id) => write!(f, "no record tells what was applied to layer {id}"),
+        ReuseFault::StagedWithoutLayer(id, staged) => {
+            write!(f, "layer {staged}, which is staged for layer {id}, has no record")
         }
     }
 }

@@ -1,0 +1,199 @@
+//! Apply: a layer's blob into the directory of a snapshot.
+//!
+//! It has two parts. [`Differ::begin`] is short: it looks at what was asked for, takes the directory, and finds the blob. A
+//! layer that is known already is staged, and that is all. [`Differ::apply`] takes as long as the layer is large, on a thread
+//! of its own. Nothing is mounted. Where the directory was empty before, it is again when the layer cannot be applied.
+
+mod fresh;
+mod place;
+mod sync;
+mod target;
+mod watch;
+
+use std::os::fd::AsFd as _;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use crate::overlay::Mount;
+use crate::snapshotter::{Applied, ApplyTurn, KnownLayer};
+use crate::types::{Digest, Scope};
+use crate::{Chain, Error, Result};
+
+use super::Differ;
+use super::extract::{self, Extracted, extract};
+use super::source::Blob;
+use super::stream::{Stream, Uncompressed, require_layer};
+
+pub(super) use self::sync::Syncs;
+pub(super) use self::target::Taken;
+use self::target::Target;
+use self::watch::Watch;
+
+/// A layer, and where it goes.
+#[derive(Clone, Debug)]
+pub struct Apply {
+    /// Whose blobs are looked at.
+    pub scope: Scope,
+    /// What the blob is said to be.
+    pub media_type: String,
+    /// The blob.
+    pub digest: Digest,
+    /// Its size, or 0.
+    pub size: u64,
+    /// What shows the directory.
+    pub mounts: Vec<Mount>,
+    /// Whether the layer has to be durable before the answer, whatever the configuration says.
+    pub sync: bool,
+}
+
+/// What becomes of a call.
+pub enum Begun {
+    /// A layer that holds the same takes the place of work.
+    Known(Uncompressed),
+    /// It is to be [applied](Differ::apply).
+    Work(Job),
+}
+
+/// A layer that is ready to be applied.
+pub struct Job {
+    scope: Scope,
+    digest: Digest,
+    blob: Blob,
+    target: Target,
+    sync: bool,
+    began: Instant,
+}
+
+impl Differ {
+    /// Looks at what was asked for, and has a known layer staged if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for what another differ may be able to do; [`Error::Locked`] when somebody else applies to
+    /// the directory; those of the blob's store.
+    pub fn begin(&self, apply: Apply) -> Result<Begun> {
+        let began = Instant::now();
+        let begun = self.look(apply, began);
+        match &begun {
+            Ok(Begun::Work(_)) => {}
+            Ok(Begun::Known(_)) => count("reused", began),
+            Err(err) => count(outcome(err), began),
+        }
+        begun
+    }
+
+    fn look(&self, apply: Apply, began: Instant) -> Result<Begun> {
+        let Apply { scope, media_type, digest, size, mounts, sync } = apply;
+        require_layer(&media_type)?;
+        let target = Target::open(&mounts, self.settings.userxattr, &self.taken, &self.syncs)?;
+        // Also where it will not be read: who pushes the image later will need it.
+        let blob = self.sources.open(&scope, &digest, size)?;
+        let known = match self.snapshotter.begin_apply(target.path())? {
+            Some(turn) => self.snapshotter.stage_known(&turn, &digest)?,
+            None => None,
+        };
+        Ok(match known {
+            Some(known) => Begun::Known(known.into()),
+            None => Begun::Work(Job { scope, digest, blob, target, sync: sync || self.settings.sync, began }),
+        })
+    }
+
+    /// Applies a layer, and returns what its blob turned out to be. Ends soon after `stop` was set.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no layer, or more than is allowed; [`Error::NoSpace`]; [`Error::NotFound`] when the
+    /// snapshot was removed meanwhile; those of the blob's store and of the file system.
+    pub fn apply(&self, job: Job, stop: &AtomicBool) -> Result<Uncompressed> {
+        let (digest, began) = (job.digest.clone(), job.began);
+        match self.try_apply(job, stop) {
+            Ok((uncompressed, outcome)) => {
+                count(outcome, began);
+                let Uncompressed { diff_id, size } = &uncompressed;
+                tracing::debug!(%digest, %diff_id, size, outcome, took = ?began.elapsed(), "layer applied");
+                Ok(uncompressed)
+            }
+            Err(err) => {
+                count(outcome(&err), began);
+                tracing::debug!(%digest, error = %Chain(&err), took = ?began.elapsed(), "layer not applied");
+                Err(err)
+            }
+        }
+    }
+
+    fn try_apply(&self, job: Job, stop: &AtomicBool) -> Result<(Uncompressed, &'static str)> {
+        let Job { scope, digest, blob, mut target, sync, .. } = job;
+        let mut turn = self.snapshotter.begin_apply(target.path())?;
+        if let Some(turn) = &mut turn {
+            // Somebody may have unpacked the same while this one waited.
+            if let Some(known) = self.snapshotter.stage_known(turn, &digest)? {
+                return Ok((known.into(), "reused"));
+            }
+            target.parents = turn.parents();
+            if let Some(below) = self.snapshotter.unstage(turn)? {
+                let below = self.sources.open(&scope, &below, 0)?;
+                let watch = Watch::new(self, &target, Some(turn), stop);
+                self.extract(below, &target, &watch).inspect_err(|_| watch.undo())?;
+                target.keep();
+            }
+        }
+        let watch = Watch::new(self, &target, turn.as_ref(), stop);
+        let extracted = self.extract(blob, &target, &watch).and_then(|extracted| {
+            if sync {
+                target.sync()?;
+            }
+            watch.check()?;
+            Ok(extracted)
+        });
+        let (uncompressed, extracted) = extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
+        if let Some(turn) = turn {
+            self.record(turn, digest, &uncompressed, extracted, sync)?;
+        }
+        metrics::counter!("leasehold_apply_bytes_total").increment(uncompressed.size);
+        Ok((uncompressed, "extracted"))
+    }
+
+    fn extract(&self, blob: Blob, target: &Target, watch: &Watch<'_>) -> Result<(Uncompressed, Extracted)> {
+        let stop = || watch.is_over();
+        let size = blob.size();
+        let mut stream = Stream::open(blob.read()?, size, &self.settings.limits)?;
+        let into = extract::Target { root: target.dir.as_fd(), parents: &target.parents, whiteouts: target.whiteouts };
+        match extract(&mut stream, &into, &self.settings.extraction, &stop) {
+            // An archive may be followed by anything, which is part of the digest.
+            Ok(extracted) => Ok((stream.finish(&stop)?, extracted)),
+            // What the stream fails with says more than that it failed.
+            Err(err) => Err(stream.failure().unwrap_or(err)),
+        }
+    }
+
+    /// Has the snapshotter know what is in the layer now.
+    fn record(
+        &self,
+        turn: ApplyTurn<'_>,
+        blob: Digest,
+        uncompressed: &Uncompressed,
+        extracted: Extracted,
+        durable: bool,
+    ) -> Result<()> {
+        let Extracted { usage, implicit, whiteouts, opaque, .. } = extracted;
+        let Uncompressed { diff_id, size } = uncompressed.clone();
+        let applied = Applied { blob: Some(blob), diff_id, size, usage, implicit, whiteouts, opaque, durable };
+        self.snapshotter.finish_apply(turn, applied)
+    }
+}
+
+impl From<KnownLayer> for Uncompressed {
+    fn from(known: KnownLayer) -> Uncompressed {
+        Uncompressed { diff_id: known.diff_id, size: known.size }
+    }
+}
+
+fn outcome(err: &Error) -> &'static str {
+    match err {
+        Error::Unsupported(_) => "unsupported",
+        Error::ShuttingDown => "cancelled",
+        _ => "failed",
+    }
+}
+
+fn count(outcome: &'static str, began: Instant) {
+    metrics::histogram!("leasehold_apply_seconds", "outcome" => outcome).record(began.elapsed().as_secs_f64());
+}

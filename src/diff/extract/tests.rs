@@ -1,0 +1,9 @@
+mod attributes;
+mod implicit;
+mod kinds;
+mod limits;
+mod paths;
+mod races;
+mod replaced;
+mod truncated;
+mod whiteouts;

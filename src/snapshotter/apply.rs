@@ -1,0 +1,260 @@
+//! Applying to active layers: whose turn it is, what is recorded of it, and known layers that take the place of work.
+//!
+//! The differ takes a turn, extracts or has a known layer staged, and ends the turn by saying what it did. While a turn lasts
+//! nobody else applies to that layer, and it is not committed. It may be removed: then what was applied is of no use.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::metadata::{ActiveLayer, AppliedLayer, Snapshot, Usage};
+use crate::types::{Digest, LayerId, SnapshotKey};
+use crate::{Error, Resource, Result, failpoint, overlay};
+
+use super::Snapshotter;
+use super::mounts::is_extraction;
+use super::reuse::Below;
+
+/// What was applied to a layer.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The blob that it came in; only if its digest was checked.
+    pub blob: Option<Digest>,
+    /// Digest of the uncompressed archive.
+    pub diff_id: Digest,
+    /// Its size.
+    pub size: u64,
+    /// What it takes, as [`overlay::disk_usage`] would count it, if that is known.
+    pub usage: Option<overlay::Usage>,
+    /// Directories made without an entry of their own, relative; the empty path for the root.
+    pub implicit: Vec<PathBuf>,
+    /// Whiteouts that were made.
+    pub whiteouts: Vec<PathBuf>,
+    /// Directories that were made opaque.
+    pub opaque: Vec<PathBuf>,
+    /// Whether it would survive a power cut.
+    pub durable: bool,
+}
+
+/// A known layer that took the place of extraction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownLayer {
+    /// Digest of the uncompressed archive.
+    pub diff_id: Digest,
+    /// Its size.
+    pub size: u64,
+}
+
+/// The turn of one who applies to an active layer.
+#[must_use = "dropping it ends the turn"]
+pub struct ApplyTurn<'s> {
+    snapshotter: &'s Snapshotter,
+    layer: LayerId,
+    active: ActiveLayer,
+    fresh: bool,
+    _turn: Applying<'s>,
+}
+
+impl Snapshotter {
+    /// Takes the turn on the active layer whose upperdir this is; `None` when it is not one of ours.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while somebody else has it; [`Error::WrongState`] for a layer that is not active, [`Error::NotFound`]
+    /// for one that is gone.
+    pub fn begin_apply(&self, upperdir: &str) -> Result<Option<ApplyTurn<'_>>> {
+        let Some(layer) = self.layout().layer_of(upperdir) else { return Ok(None) };
+        let turn = self.take_turn(layer)?;
+        // In a transaction, so that a commit either came before, and is seen, or comes after, and sees the turn.
+        let active = self.metadata.write(self.now())?.active_layer(layer)?;
+        let fresh = active.applied.is_none() && !self.dirs.has_content(layer)?;
+        Ok(Some(ApplyTurn { snapshotter: self, layer, active, fresh, _turn: turn }))
+    }
+
+    /// Has a known layer with what is in this blob take the place of extraction, if there is one that can; nothing was done
+    /// where there is none. Takes the same time for a layer of any size.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the active layer is gone, and those of the store.
+    pub fn stage_known(&self, turn: &ApplyTurn<'_>, blob: &Digest) -> Result<Option<KnownLayer>> {
+        let ActiveLayer { key, snapshot, .. } = &turn.active;
+        let Some(namespace) = self.shares_in(key).filter(|_| turn.fresh) else { return Ok(None) };
+        let below = Below::of(snapshot, self.is_overlay(key, snapshot));
+        let diff_id = self.metadata.diff_id_of(blob)?;
+        let found = self.metadata.known_layer(&namespace, &diff_id, &below.variants())?;
+        let Some((layer, known)) = found.filter(|(_, known)| below.can_have(known)) else { return Ok(None) };
+        if !self.can_replace(layer, &known, turn.layer)? {
+            return Ok(None);
+        }
+        let mut txn = self.metadata.write(self.now())?;
+        if txn.stage(turn.layer, layer, &known, Some(blob))?.is_none() {
+            return Ok(None);
+        }
+        failpoint::hit("stage known: before the record");
+        // Not before Commit, whose sync covers it, has anybody a claim on it.
+        self.note_no_space(txn.commit_unsynced())?;
+        failpoint::hit("stage known: record written");
+        tracing::debug!(layer = %turn.layer, known = %layer, %blob, "a known layer is staged");
+        Ok(Some(KnownLayer { diff_id: known.diff_id, size: known.size }))
+    }
+
+    /// Takes back a layer that was staged, because more is to be applied: what it holds has to be extracted first, from the blob
+    /// that is returned. `None` when nothing was staged.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the active layer is gone, and those of the store.
+    pub fn unstage(&self, turn: &mut ApplyTurn<'_>) -> Result<Option<Digest>> {
+        let Some(blob) = turn.staged().cloned() else { return Ok(None) };
+        let mut txn = self.metadata.write(self.now())?;
+        let trashed = txn.unstage(turn.layer)?;
+        self.note_no_space(txn.commit())?;
+        failpoint::hit("unstage: record written");
+        self.reclaim(&trashed);
+        if let Some(applied) = &mut turn.active.applied {
+            (applied.staged, applied.verified) = (None, false);
+        }
+        Ok(Some(blob))
+    }
+
+    /// Records what was applied, so that Commit knows what the layer holds. Only a layer that nothing else was applied to or
+    /// written to, and where a whiteout stays one, holds what its archive does.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the layer was removed meanwhile, and those of the store.
+    pub fn finish_apply(&self, turn: ApplyTurn<'_>, applied: Applied) -> Result<()> {
+        let ActiveLayer { key, snapshot, applied: before } = &turn.active;
+        let Applied { blob, diff_id, size, usage, mut implicit, mut whiteouts, mut opaque, durable } = applied;
+        if let Some(before) = before {
+            for (list, before) in
+                [(&mut implicit, &before.implicit), (&mut whiteouts, &before.whiteouts), (&mut opaque, &before.opaque)]
+            {
+                list.extend(before.iter().cloned());
+                list.sort();
+                list.dedup();
+            }
+        }
+        let applied = AppliedLayer {
+            diff_id,
+            size,
+            blob,
+            usage: usage.filter(|_| turn.fresh).map(|usage| Usage { size: usage.size, inodes: usage.inodes }),
+            implicit,
+            whiteouts,
+            opaque,
+            staged: None,
+            verified: turn.fresh && self.is_overlay(key, snapshot),
+            boot: if durable { "".into() } else { self.boot.clone() },
+            base: false,
+        };
+        let mut txn = self.metadata.write(self.now())?;
+        txn.set_applied(turn.layer, &applied)?;
+        failpoint::hit("finish apply: before the record");
+        self.note_no_space(txn.commit_unsynced())?;
+        failpoint::hit("finish apply: record written");
+        Ok(())
+    }
+
+    /// Whether what is applied to an active snapshot is applied to the upperdir of an overlay, where whiteouts stay.
+    fn is_overlay(&self, key: &SnapshotKey, snapshot: &Snapshot) -> bool {
+        !snapshot.parent_layers.is_empty() || is_extraction(key, snapshot) && !self.settings.mounts.userns
+    }
+}
+
+impl ApplyTurn<'_> {
+    /// Returns the layer.
+    pub fn layer(&self) -> LayerId {
+        self.layer
+    }
+
+    /// Returns the directory to extract into.
+    pub fn upperdir(&self) -> PathBuf {
+        self.snapshotter.layout().upperdir(self.layer).into()
+    }
+
+    /// Returns the directories of the layers below, nearest first.
+    pub fn parents(&self) -> Vec<PathBuf> {
+        let layout = self.snapshotter.layout();
+        self.active.snapshot.parent_layers.iter().map(|layer| layout.upperdir(*layer).into()).collect()
+    }
+
+    /// Whether nothing was applied before, and nothing was written.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Whether there is a parent.
+    pub fn has_parent(&self) -> bool {
+        self.active.snapshot.parent.is_some()
+    }
+
+    /// Returns the blob for which a known layer is staged. Before anything else is applied it is to be
+    /// [taken back](Snapshotter::unstage).
+    pub fn staged(&self) -> Option<&Digest> {
+        let applied = self.active.applied.as_ref().filter(|applied| applied.staged.is_some())?;
+        applied.blob.as_ref()
+    }
+
+    /// Whether the layer was removed meanwhile, so that going on is of no use.
+    pub fn is_removed(&self) -> bool {
+        self.snapshotter.turns.is_removed(self.layer)
+    }
+}
+
+/// Layers that somebody applies to, or commits after that, and whether they were removed meanwhile.
+#[derive(Default)]
+pub(super) struct ApplyTurns {
+    layers: Mutex<HashMap<LayerId, bool>>,
+}
+
+/// While it lives, nobody else has the layer. One that was removed meanwhile is deleted after it.
+pub(super) struct Applying<'s> {
+    snapshotter: &'s Snapshotter,
+    layer: LayerId,
+}
+
+impl Snapshotter {
+    /// Takes a layer.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when somebody has it.
+    pub(super) fn take_turn(&self, layer: LayerId) -> Result<Applying<'_>> {
+        let mut layers = self.turns.lock();
+        if layers.contains_key(&layer) {
+            return Err(Error::Locked(Resource::Layer(layer.get())));
+        }
+        layers.insert(layer, false);
+        Ok(Applying { snapshotter: self, layer })
+    }
+}
+
+impl ApplyTurns {
+    /// Whether somebody has a layer.
+    pub fn has(&self, layer: LayerId) -> bool {
+        self.lock().contains_key(&layer)
+    }
+
+    /// Notes that a layer was removed. False when nobody has it.
+    pub fn note_removed(&self, layer: LayerId) -> bool {
+        self.lock().get_mut(&layer).map(|removed| *removed = true).is_some()
+    }
+
+    fn is_removed(&self, layer: LayerId) -> bool {
+        self.lock().get(&layer).copied().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LayerId, bool>> {
+        // Each change is one insertion, removal or assignment, so it is whole even after a panic.
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Applying<'_> {
+    fn drop(&mut self) {
+        let removed = self.snapshotter.turns.lock().remove(&self.layer);
+        if removed == Some(true) {
+            self.snapshotter.reclaimer.enqueue(self.layer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
