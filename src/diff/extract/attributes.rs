@@ -101,16 +101,16 @@ impl Setter {
     /// Gives `name` in `dir`, which was just made and is no directory, what the entry says, without following it. Returns
     /// what it was before, but for the blocks.
     pub fn set_named(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
-        self.set(dir, name, path, entry, false)
+        Ok(self.set(dir, name, path, entry, false)?.1)
     }
 
-    /// Gives another name of a file what its entry says.
-    pub fn set_linked(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
+    /// Gives another name of a file what its entry says. Returns the file as it was, and as it is.
+    pub fn set_linked(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<(Stat, Stat)> {
         // A change of the owner to what it is takes capabilities away, which a new file does not have.
         self.set(dir, name, path, entry, true)
     }
 
-    fn set(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry, chown: bool) -> Result<Stat> {
+    fn set(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry, chown: bool) -> Result<(Stat, Stat)> {
         let failed = |op, err: Errno| Error::fs(op, shown(path))(err);
         let header = &entry.header;
         let look = || statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::Stat, err));
@@ -134,7 +134,7 @@ impl Setter {
         }
         utimensat(dir, name, &times(header), AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::SetTimes, err))?;
         // Attributes may take blocks.
-        if xattrs { look() } else { Ok(stat) }
+        Ok((stat, if xattrs { look()? } else { stat }))
     }
 
     /// Sets the extended attributes, and tells whether there were any.

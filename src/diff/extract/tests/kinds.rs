@@ -127,3 +127,14 @@ fn the_rest_of_the_input_is_left() {
     crate::diff::extract::extract(&mut input, &target, &layer.limits, &|| false).unwrap();
     assert_eq!(input, &bytes[len..]);
 }
+
+#[test]
+fn attributes_of_a_link_are_counted() {
+    let layer = Layer::new();
+    // More than fits into an inode.
+    let link = hard_link("b", "a").xattr("user.long", "v".repeat(2000));
+    let extracted = layer.extract(&[file("a", ""), link]).unwrap();
+    if let Some(usage) = extracted.usage {
+        assert_eq!(usage, disk_usage(&layer.path("")).unwrap());
+    }
+}

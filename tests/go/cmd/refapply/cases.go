@@ -81,12 +81,14 @@ func readLayers(dir string) ([][]byte, error) {
 
 func applyCase(ctx context.Context, name string, layers [][]byte, out string) ([]outcome, error) {
 	var outcomes []outcome
-	// one applies a layer, and says whether the next one can be tried.
-	one := func(n int, plain bool, target mount.Mount) bool {
+	// one applies a layer, and says whether the next one can be tried. What is left of one that cannot be applied is
+	// nobody's business, so it goes.
+	one := func(n int, plain bool, dir string, target mount.Mount) bool {
 		answer, err := applyLayer(ctx, bytesSource(layers[n]), ocispec.MediaTypeImageLayer, target, false)
 		o := outcome{Case: name, Layer: n, Plain: plain, applied: answer}
 		if err != nil {
 			o.Error = err.Error()
+			_ = os.RemoveAll(dir)
 		}
 		outcomes = append(outcomes, o)
 		return err == nil
@@ -98,7 +100,7 @@ func applyCase(ctx context.Context, name string, layers [][]byte, out string) ([
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("directory of a layer: %w", err)
 		}
-		if !one(n, false, overlayMount(dir, lower)) {
+		if !one(n, false, dir, overlayMount(dir, lower)) {
 			break
 		}
 		lower = append([]string{dir}, lower...)
@@ -109,7 +111,7 @@ func applyCase(ctx context.Context, name string, layers [][]byte, out string) ([
 		return nil, fmt.Errorf("directory of a case: %w", err)
 	}
 	for n := range layers {
-		if !one(n, true, bindMount(plain)) {
+		if !one(n, true, plain, bindMount(plain)) {
 			break
 		}
 	}
