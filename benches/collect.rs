@@ -80,7 +80,7 @@ fn pool(resources: usize) -> Pool {
         sync_layers_on_commit: false,
         waiting_for_space: 0,
         retention: None,
-        reuse: Reuse { enabled: true, per_namespace: false },
+        reuse: Reuse { enabled: true, per_namespace: false, fetch: false },
         min_free: 0,
         reclaim_workers: 1,
         reclaim_per_second: 0,

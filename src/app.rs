@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, SharingPolicy};
+use crate::config::{self, Config, SharingPolicy};
 use crate::content::{self, Content, Files};
 use crate::diff::{self, Differ};
 use crate::gc::{Collectible, Collector, EvictionLimits, Evictor, Schedule};
@@ -177,6 +177,7 @@ impl App {
             self.host.clone(),
             threads,
             self.config.diff.max_concurrent_applies,
+            self.config.diff.containerd_socket.clone(),
         );
         let serving = tokio::spawn(servers.serve(plugin, api, stop.clone()));
         tokio::spawn(feed_watchdog(self.snapshotter.clone()));
@@ -292,7 +293,11 @@ fn settings(config: &Config, host: &HostFeatures) -> Settings {
         min_free: config.limits.min_free,
         waiting_for_space: config.limits.max_concurrent_requests.div_ceil(8),
         retention: Retention::new(config.retention.after_remove),
-        reuse: Reuse { enabled: true, per_namespace: false },
+        reuse: Reuse {
+            enabled: config.diff.reuse != config::Reuse::Off,
+            per_namespace: config.diff.share == config::SharedBy::Namespace,
+            fetch: config.diff.reuse == config::Reuse::Fetch,
+        },
         reclaim_workers: config.reclaim.workers,
         reclaim_per_second: config.reclaim.max_per_second as u64,
         cleanup_wait: config.reclaim.cleanup_wait,

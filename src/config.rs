@@ -130,6 +130,12 @@ pub enum SharingPolicy {
 pub struct Diff {
     /// The directory of containerd's own content store, where blobs are that are not in ours.
     pub content_root: Option<PathBuf>,
+    /// What is done about layers that are there already.
+    pub reuse: Reuse,
+    /// Who has them together.
+    pub share: SharedBy,
+    /// Where containerd serves its clients: the layers that are made for these are put into its content store there.
+    pub containerd_socket: Option<PathBuf>,
     /// Whether every layer is on disk before the answer.
     pub sync: bool,
     /// How many layers are unpacked at a time. 0: as many as there are processors.
@@ -140,6 +146,26 @@ pub struct Diff {
     pub max_ratio: usize,
     /// How many files and directories a layer may have. 0: any number.
     pub max_entries: usize,
+}
+
+/// What is done about layers that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Nothing.
+    Off,
+    /// They are not unpacked again.
+    Apply,
+    /// Nor are they fetched again.
+    Fetch,
+}
+
+/// Who has layers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedBy {
+    /// All namespaces.
+    All,
+    /// Each namespace has its own.
+    Namespace,
 }
 
 /// A share of the whole, to a millionth.
@@ -230,6 +256,9 @@ impl Default for Config {
             content: Content { max_ingests: 10_000, sharing_policy: SharingPolicy::Shared },
             diff: Diff {
                 content_root: Some("/var/lib/containerd/io.containerd.content.v1.content".into()),
+                reuse: Reuse::Apply,
+                share: SharedBy::All,
+                containerd_socket: Some("/run/containerd/containerd.sock".into()),
                 sync: true,
                 max_concurrent_applies: 0,
                 max_layer_size: 256 << 30,
@@ -355,6 +384,13 @@ impl Config {
             },
             diff: Diff {
                 content_root: from.read("diff.content_root", default.diff.content_root, value::optional_path),
+                reuse: from.read("diff.reuse", default.diff.reuse, value::reuse),
+                share: from.read("diff.share", default.diff.share, value::shared_by),
+                containerd_socket: from.read(
+                    "diff.containerd_socket",
+                    default.diff.containerd_socket,
+                    value::optional_path,
+                ),
                 sync: from.read("diff.sync", default.diff.sync, value::boolean),
                 max_concurrent_applies: from.read(
                     "diff.max_concurrent_applies",

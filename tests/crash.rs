@@ -17,6 +17,8 @@ mod points;
 mod retained_blobs;
 #[path = "crash/retention.rs"]
 mod retention;
+#[path = "crash/reuse.rs"]
+mod reuse;
 #[path = "crash/workload.rs"]
 mod workload;
 
@@ -206,6 +208,19 @@ fn blob_repair() -> &'static BTreeSet<String> {
     })
 }
 
+/// Has layers used again.
+fn reused_layers() -> &'static BTreeSet<String> {
+    static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    CRASHED.get_or_init(|| {
+        each_point(|at| {
+            let site = site();
+            let (answered, outcome) = reuse::run(&site, at);
+            reuse::check(&site, answered);
+            outcome
+        })
+    })
+}
+
 /// Takes over the blobs of another store.
 fn imports() -> &'static BTreeSet<String> {
     static CRASHED: OnceLock<BTreeSet<String>> = OnceLock::new();
@@ -226,6 +241,13 @@ fn imports() -> &'static BTreeSet<String> {
 fn privileged_an_import_that_crashed_at_any_point_is_completed_by_the_next() {
     if is_root("an_import_that_crashed_at_any_point_is_completed_by_the_next") {
         imports();
+    }
+}
+
+#[test]
+fn privileged_layers_that_are_used_again_survive_a_crash_at_every_point() {
+    if is_root("layers_that_are_used_again_survive_a_crash_at_every_point") {
+        reused_layers();
     }
 }
 
@@ -296,7 +318,7 @@ fn privileged_a_crash_at_every_point_of_a_repair_is_repaired() {
 fn privileged_every_fail_point_in_the_sources_was_crashed_at() {
     if is_root("every_fail_point_in_the_sources_was_crashed_at") {
         let leases = [lease_changes(), collections(), evictions(), retained_blob_changes()];
-        let blobs = [uploads(), blob_repair(), imports()];
+        let blobs = [uploads(), blob_repair(), imports(), reused_layers()];
         let runs = [workload(), recovery(), repair()].into_iter().chain(leases).chain(blobs);
         let crashed: BTreeSet<String> = runs.flatten().cloned().collect();
         let missed: Vec<_> = in_sources().into_iter().filter(|name| !crashed.contains(name)).collect();

@@ -14,14 +14,14 @@ use common::daemon::{Daemon, Site};
 use common::diff::{Archive, TAR_GZIP, apply_request, gzip, layer, many_files};
 use common::filesystem::{FileSystem, privileged};
 use common::metrics::Metrics;
-use common::{is_root, wait_for};
+use common::wait_for;
 use leasehold::grpc::proto::containerd::types::Mount;
 use rustix::process::Signal;
 use tonic::{Code, Status};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Making so many files takes much longer than hearing that somebody wants it to end.
-const MANY: usize = 150_000;
+const MANY: usize = 100_000;
 
 fn code<T>(answer: Result<T, Status>) -> Option<Code> {
     answer.err().map(|status| status.code())
@@ -36,46 +36,46 @@ fn wait_for_files(dir: &Path) {
     wait_for("the first files of a layer", LIMIT, || dir.join("many/100").exists());
 }
 
-/// Starts a daemon that counts what it applies.
-fn start(settings: &str) -> (Site, Daemon, Metrics) {
-    let metrics = Metrics::somewhere();
-    let site = Site::with_settings(&(metrics.settings() + settings));
+/// Starts a daemon that counts what it applies. Its pool is in memory: on a disk, many files take long to make, and
+/// longer where many have just been deleted.
+fn start(settings: &str) -> (FileSystem, Site, Daemon, Metrics) {
+    let (filesystem, metrics) = (FileSystem::tmpfs(2 << 30), Metrics::somewhere());
+    let site = Site::with_settings(&(metrics.settings() + settings)).with_root(&filesystem.path().join("pool"));
     let daemon = site.start();
-    (site, daemon, metrics)
+    (filesystem, site, daemon, metrics)
 }
 
 #[test]
 fn privileged_a_client_that_leaves_ends_its_apply() {
-    if !is_root("a_client_that_leaves_ends_its_apply") {
-        return;
-    }
-    let (site, daemon, _) = start("");
-    let client = Client::new(&daemon);
-    let blob = gzip(&many_files(MANY));
-    client.store("ref", &blob).unwrap();
-    let mounts = client.prepare("a/1/extract-1", "").unwrap();
-    let upperdir = upperdir_of_mounts(&mounts);
-    let mut diff = client.diff();
-    let request = apply_request(layer(TAR_GZIP, &blob), &mounts);
-    client.run(async {
-        let call = tokio::spawn(async move { diff.apply(request).await });
-        let watched = upperdir.clone();
-        tokio::task::spawn_blocking(move || wait_for_files(&watched)).await.unwrap();
-        call.abort();
-        assert!(call.await.unwrap_err().is_cancelled());
+    privileged("a_client_that_leaves_ends_its_apply", || {
+        let (_filesystem, site, daemon, _) = start("");
+        let client = Client::new(&daemon);
+        let blob = gzip(&many_files(MANY));
+        client.store("ref", &blob).unwrap();
+        let mounts = client.prepare("a/1/extract-1", "").unwrap();
+        let upperdir = upperdir_of_mounts(&mounts);
+        let mut diff = client.diff();
+        let request = apply_request(layer(TAR_GZIP, &blob), &mounts);
+        client.run(async {
+            let call = tokio::spawn(async move { diff.apply(request).await });
+            let watched = upperdir.clone();
+            tokio::task::spawn_blocking(move || wait_for_files(&watched)).await.unwrap();
+            call.abort();
+            assert!(call.await.unwrap_err().is_cancelled());
+        });
+        wait_for("the end of what was extracted", LIMIT, || is_empty(&upperdir));
+        // Nobody has it to himself any more, and it is as good as new.
+        wait_for("the end of the apply", LIMIT, || match client.apply(layer(TAR_GZIP, &blob), &mounts) {
+            Ok(_) => true,
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                false
+            }
+        });
+        assert_eq!(fs::read_dir(upperdir.join("many")).unwrap().count(), MANY);
+        client.commit("committed", "a/1/extract-1").unwrap();
+        assert_eq!(site.fsck(false), Vec::<String>::new());
     });
-    wait_for("the end of what was extracted", LIMIT, || is_empty(&upperdir));
-    // Nobody has it to himself any more, and it is as good as new.
-    wait_for("the end of the apply", LIMIT, || match client.apply(layer(TAR_GZIP, &blob), &mounts) {
-        Ok(_) => true,
-        Err(status) => {
-            assert_eq!(status.code(), Code::Unavailable, "{status}");
-            false
-        }
-    });
-    assert_eq!(fs::read_dir(upperdir.join("many")).unwrap().count(), MANY);
-    client.commit("committed", "a/1/extract-1").unwrap();
-    assert_eq!(site.fsck(false), Vec::<String>::new());
 }
 
 #[test]
@@ -106,57 +106,56 @@ fn privileged_a_full_disk_is_told_and_leaves_room_for_removals() {
 
 #[test]
 fn privileged_a_snapshot_may_be_removed_while_it_is_applied_to() {
-    if !is_root("a_snapshot_may_be_removed_while_it_is_applied_to") {
-        return;
-    }
-    let (site, daemon, _) = start("");
-    let client = Client::new(&daemon);
-    let blob = gzip(&many_files(MANY));
-    client.store("ref", &blob).unwrap();
-    let mounts = client.prepare("a/1/extract-1", "").unwrap();
-    let applying = client.another();
-    let refused = thread::scope(|scope| {
-        let call = scope.spawn(|| applying.apply(layer(TAR_GZIP, &blob), &mounts));
-        wait_for_files(&upperdir_of_mounts(&mounts));
-        client.remove("a/1/extract-1").unwrap();
-        call.join().unwrap().unwrap_err()
+    privileged("a_snapshot_may_be_removed_while_it_is_applied_to", || {
+        let (_filesystem, site, daemon, _) = start("");
+        let client = Client::new(&daemon);
+        let blob = gzip(&many_files(MANY));
+        client.store("ref", &blob).unwrap();
+        let mounts = client.prepare("a/1/extract-1", "").unwrap();
+        let applying = client.another();
+        let refused = thread::scope(|scope| {
+            let call = scope.spawn(|| applying.apply(layer(TAR_GZIP, &blob), &mounts));
+            wait_for_files(&upperdir_of_mounts(&mounts));
+            client.remove("a/1/extract-1").unwrap();
+            call.join().unwrap().unwrap_err()
+        });
+        assert!(matches!(refused.code(), Code::NotFound | Code::Internal), "{refused}");
+        wait_for("the end of its directory", LIMIT, || site.layer_dirs().is_empty() && site.trash_dirs().is_empty());
+        assert_eq!(site.fsck(false), Vec::<String>::new());
     });
-    assert!(matches!(refused.code(), Code::NotFound | Code::Internal), "{refused}");
-    wait_for("the end of its directory", LIMIT, || site.layer_dirs().is_empty() && site.trash_dirs().is_empty());
-    assert_eq!(site.fsck(false), Vec::<String>::new());
 }
 
 #[test]
 fn privileged_the_daemon_stops_in_the_middle_of_a_layer() {
-    if !is_root("the_daemon_stops_in_the_middle_of_a_layer") {
-        return;
-    }
-    let (site, daemon, _) = start("[daemon]\nshutdown_grace = \"0s\"\n");
-    let client = Client::new(&daemon);
-    let blob = gzip(&many_files(MANY));
-    client.store("ref", &blob).unwrap();
-    let mounts = client.prepare("a/1/extract-1", "").unwrap();
-    let upperdir = upperdir_of_mounts(&mounts);
-    thread::scope(|scope| {
-        let call = scope.spawn(|| client.apply(layer(TAR_GZIP, &blob), &mounts));
-        wait_for_files(&upperdir);
-        daemon.signal(Signal::TERM);
-        assert!(call.join().unwrap().is_err());
+    privileged("the_daemon_stops_in_the_middle_of_a_layer", || {
+        let (_filesystem, site, daemon, _) = start("[daemon]\nshutdown_grace = \"0s\"\n");
+        let client = Client::new(&daemon);
+        let blob = gzip(&many_files(MANY));
+        client.store("ref", &blob).unwrap();
+        let mounts = client.prepare("a/1/extract-1", "").unwrap();
+        let upperdir = upperdir_of_mounts(&mounts);
+        thread::scope(|scope| {
+            let call = scope.spawn(|| client.apply(layer(TAR_GZIP, &blob), &mounts));
+            wait_for_files(&upperdir);
+            daemon.signal(Signal::TERM);
+            assert!(call.join().unwrap().is_err());
+        });
+        assert!(daemon.wait().success());
+        assert!(is_empty(&upperdir));
+        let daemon = site.start();
+        let client = Client::new(&daemon);
+        client.apply(layer(TAR_GZIP, &blob), &mounts).unwrap();
+        assert_eq!(fs::read_dir(upperdir.join("many")).unwrap().count(), MANY);
+        assert_eq!(site.fsck(false), Vec::<String>::new());
     });
-    assert!(daemon.wait().success());
-    assert!(is_empty(&upperdir));
-    let daemon = site.start();
-    let client = Client::new(&daemon);
-    client.apply(layer(TAR_GZIP, &blob), &mounts).unwrap();
-    assert_eq!(fs::read_dir(upperdir.join("many")).unwrap().count(), MANY);
-    assert_eq!(site.fsck(false), Vec::<String>::new());
 }
 
 /// Has eight callers apply a layer at once.
 fn eight_at_once(client: &Client, blob: &[u8], mounts: &(impl Fn(usize) -> Vec<Mount> + Sync)) -> Vec<Option<Code>> {
     let clients: Vec<Client> = (0..8).map(|_| client.another()).collect();
     thread::scope(|scope| {
-        let apply = |n: usize, client: Client| scope.spawn(move || code(client.apply(layer(TAR_GZIP, blob), &mounts(n))));
+        let apply =
+            |n: usize, client: Client| scope.spawn(move || code(client.apply(layer(TAR_GZIP, blob), &mounts(n))));
         let calls: Vec<_> = clients.into_iter().enumerate().map(|(n, client)| apply(n, client)).collect();
         calls.into_iter().map(|call| call.join().unwrap()).collect()
     })
@@ -164,61 +163,60 @@ fn eight_at_once(client: &Client, blob: &[u8], mounts: &(impl Fn(usize) -> Vec<M
 
 #[test]
 fn privileged_eight_may_want_the_same() {
-    if !is_root("eight_may_want_the_same") {
-        return;
-    }
-    let (site, daemon, metrics) = start("");
-    let client = Client::new(&daemon);
-    let blob = gzip(&many_files(20_000));
-    client.store("ref", &blob).unwrap();
+    privileged("eight_may_want_the_same", || {
+        let (_filesystem, site, daemon, metrics) = start("");
+        let client = Client::new(&daemon);
+        let blob = gzip(&many_files(20_000));
+        client.store("ref", &blob).unwrap();
 
-    // On one snapshot: whoever is not the first is told that somebody else is at it.
-    let one = client.prepare("a/1/extract-1", "").unwrap();
-    let answers = eight_at_once(&client, &blob, &|_| one.clone());
-    assert!(answers.contains(&None), "{answers:?}");
-    let told = |answer: &Option<Code>| matches!(answer, None | Some(Code::Unavailable));
-    assert!(answers.iter().all(told), "{answers:?}");
-    assert_eq!(fs::read_dir(upperdir_of_mounts(&one).join("many")).unwrap().count(), 20_000);
+        // On one snapshot: whoever is not the first is told that somebody else is at it.
+        let one = client.prepare("a/1/extract-1", "").unwrap();
+        let answers = eight_at_once(&client, &blob, &|_| one.clone());
+        assert!(answers.contains(&None), "{answers:?}");
+        let told = |answer: &Option<Code>| matches!(answer, None | Some(Code::Unavailable));
+        assert!(answers.iter().all(told), "{answers:?}");
+        assert_eq!(fs::read_dir(upperdir_of_mounts(&one).join("many")).unwrap().count(), 20_000);
 
-    // On eight.
-    let all: Vec<_> = (0..8).map(|n| client.prepare(&format!("a/{n}/extract-8"), "").unwrap()).collect();
-    let before = Applies::read(&metrics).done();
-    assert_eq!(eight_at_once(&client, &blob, &|n| all[n].clone()), [None; 8]);
-    assert_eq!(Applies::read(&metrics).done() - before, 8);
-    for n in 0..8 {
-        client.commit(&format!("committed {n}"), &format!("a/{n}/extract-8")).unwrap();
-        let view = client.view(&format!("view {n}"), &format!("committed {n}")).unwrap();
-        assert_eq!(fs::read_dir(Path::new(&view[0].source).join("many")).unwrap().count(), 20_000);
-    }
-    assert_eq!(site.fsck(false), Vec::<String>::new());
+        // On eight.
+        let all: Vec<_> = (0..8).map(|n| client.prepare(&format!("a/{n}/extract-8"), "").unwrap()).collect();
+        let before = Applies::read(&metrics).done();
+        assert_eq!(eight_at_once(&client, &blob, &|n| all[n].clone()), [None; 8]);
+        assert_eq!(Applies::read(&metrics).done() - before, 8);
+        for n in 0..8 {
+            client.commit(&format!("committed {n}"), &format!("a/{n}/extract-8")).unwrap();
+            let view = client.view(&format!("view {n}"), &format!("committed {n}")).unwrap();
+            assert_eq!(fs::read_dir(Path::new(&view[0].source).join("many")).unwrap().count(), 20_000);
+        }
+        assert_eq!(site.fsck(false), Vec::<String>::new());
+    });
 }
 
 #[test]
 fn privileged_short_calls_are_served_while_layers_are_applied() {
-    if !is_root("short_calls_are_served_while_layers_are_applied") {
-        return;
-    }
-    // As many threads as calls that wait, if they did.
-    let (_site, daemon, metrics) = start("[limits]\nmax_concurrent_requests = 2\n[diff]\nmax_concurrent_applies = 1\n");
-    let client = Client::new(&daemon);
-    let blobs: Vec<_> = (0..4).map(|n| gzip(&many_files(40_000 + n))).collect();
-    let mounts: Vec<_> = (0..4).map(|n| client.prepare(&format!("a/{n}/extract-{n}"), "").unwrap()).collect();
-    for (n, blob) in blobs.iter().enumerate() {
-        client.store(&format!("ref {n}"), blob).unwrap();
-    }
-    thread::scope(|scope| {
-        for (blob, mounts) in blobs.iter().zip(&mounts) {
-            let client = client.another();
-            scope.spawn(move || client.apply(layer(TAR_GZIP, blob), mounts).unwrap());
+    privileged("short_calls_are_served_while_layers_are_applied", || {
+        // As many threads as calls that wait, if they did.
+        let (_filesystem, _site, daemon, metrics) =
+            start("[limits]\nmax_concurrent_requests = 2\n[diff]\nmax_concurrent_applies = 1\n");
+        let client = Client::new(&daemon);
+        let blobs: Vec<_> = (0..4).map(|n| gzip(&many_files(40_000 + n))).collect();
+        let mounts: Vec<_> = (0..4).map(|n| client.prepare(&format!("a/{n}/extract-{n}"), "").unwrap()).collect();
+        for (n, blob) in blobs.iter().enumerate() {
+            client.store(&format!("ref {n}"), blob).unwrap();
         }
-        wait_for("the first layer", LIMIT, || mounts.iter().any(|mounts| !is_empty(&upperdir_of_mounts(mounts))));
-        for n in 0..100 {
-            client.stat(&format!("a/{}/extract-{}", n % 4, n % 4)).unwrap();
-            client.mounts("a/0/extract-0").unwrap();
-        }
-        client.prepare("another", "").unwrap();
-        client.remove("another").unwrap();
-        assert!(Applies::read(&metrics).done() < 4, "the layers were applied before the other calls were made");
+        thread::scope(|scope| {
+            for (blob, mounts) in blobs.iter().zip(&mounts) {
+                let client = client.another();
+                scope.spawn(move || client.apply(layer(TAR_GZIP, blob), mounts).unwrap());
+            }
+            wait_for("the first layer", LIMIT, || mounts.iter().any(|mounts| !is_empty(&upperdir_of_mounts(mounts))));
+            for n in 0..100 {
+                client.stat(&format!("a/{}/extract-{}", n % 4, n % 4)).unwrap();
+                client.mounts("a/0/extract-0").unwrap();
+            }
+            client.prepare("another", "").unwrap();
+            client.remove("another").unwrap();
+            assert!(Applies::read(&metrics).done() < 4, "the layers were applied before the other calls were made");
+        });
+        assert_eq!(Applies::read(&metrics).done(), 4);
     });
-    assert_eq!(Applies::read(&metrics).done(), 4);
 }

@@ -61,6 +61,11 @@ fn images_are_made_and_pushed(options: &[&str]) {
         here.nerdctl(&["push", reference]);
     }
     here.nerdctl(&["system", "prune", "-af"]);
+    // What was made of the container is kept for a while, because leasehold does not hear when nerdctl has done with it.
+    for lease in here.ctr(&["leases", "ls", "-q"]).split_whitespace() {
+        assert!(lease.starts_with("leasehold-diff-"), "{lease}");
+        here.ctr(&["leases", "rm", "--sync", lease]);
+    }
     node.expect_empty_pool();
 
     for (namespace, reference, check, layers) in [

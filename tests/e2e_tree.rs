@@ -6,8 +6,10 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::applies::Applies;
 use common::containerd::{Client, Release, Session, Unpack};
 use common::images::{Image, Kind};
+use common::metrics::Metrics;
 use common::node::Node;
 use common::tools::{built, installed, ready, run};
 
@@ -72,15 +74,13 @@ fn expect_equal(what: &str, ours: &Path, theirs: &Path) {
     assert!(ours.is_empty() && theirs.is_empty(), "{what}\nleasehold: {ours:#?}\noverlayfs: {theirs:#?}");
 }
 
-/// Compares what both snapshotters show after each layer of an image, and what they keep of the layer alone.
-fn compare(node: &Node, namespace: &str, image: &Image) {
-    let ours = node.containerd.session(namespace);
-    let theirs = node.containerd.session(namespace).with_snapshotter("overlayfs");
-    let dir = node.containerd.dir().join("views").join(namespace).join(format!("{:?}", image.kind));
+/// Compares what two snapshotters show after each layer of an image, and what they keep of the layer alone.
+fn compare(node: &Node, ours: &Session<'_>, theirs: &Session<'_>, image: &Image) {
+    let dir = node.containerd.dir().join("views").join(&ours.namespace).join(format!("{:?}", image.kind));
     for (n, chain_id) in image.layers.iter().enumerate() {
-        let what = format!("{namespace}: layer {n} of {:?}", image.kind);
-        let ours = View::mount(&ours, chain_id, dir.join(format!("{n}-ours")));
-        let theirs = View::mount(&theirs, chain_id, dir.join(format!("{n}-theirs")));
+        let what = format!("{}: layer {n} of {:?}", ours.namespace, image.kind);
+        let ours = View::mount(ours, chain_id, dir.join(format!("{n}-ours")));
+        let theirs = View::mount(theirs, chain_id, dir.join(format!("{n}-theirs")));
         assert_ne!(ours.layer, theirs.layer);
         expect_equal(&format!("{what}, alone"), &ours.layer, &theirs.layer);
         // The layers of a deep image are alike.
@@ -102,9 +102,38 @@ fn trees_are_equal(release: Release, unpack: Unpack, clients: &[Client]) {
             }
             let by_transfer = node.containerd.unpacked(unpack) - before;
             assert_eq!(by_transfer, if release.transfers_for(*client) { 2 } else { 0 });
-            compare(&node, &namespace, image);
+            let ours = node.containerd.session(&namespace);
+            compare(&node, &ours, &node.containerd.session(&namespace).with_snapshotter("overlayfs"), image);
         }
     }
+}
+
+/// With leasehold as the differ: what it unpacks, into its own directories and into those of others, against what containerd
+/// unpacks on another node, layer by layer. That is how a tree is meant; where containerd unpacks in parallel, directories
+/// that a layer does not list itself are not as below.
+fn trees_of_our_differ_are_equal(unpack: Unpack, clients: &[Client]) {
+    let metrics = Metrics::somewhere();
+    let node = Node::start_with_differ(Release::V2, unpack, &metrics.settings(), &[]);
+    let reference = Node::start(Release::V2, Unpack::Sequential);
+    let images = [node.image(Kind::Full), node.image(Kind::Deep)];
+    let theirs = reference.containerd.session("theirs").with_snapshotter("overlayfs");
+    for kind in [Kind::Full, Kind::Deep] {
+        theirs.pull(Client::CtrLocal, &reference.image(kind));
+    }
+    for (client, snapshotter) in
+        clients.iter().map(|client| (*client, "leasehold")).chain([(Client::CtrLocal, "overlayfs")])
+    {
+        let ours = node.containerd.session(&format!("{client:?}-{snapshotter}")).with_snapshotter(snapshotter);
+        for image in &images {
+            let before = Applies::read(&metrics);
+            ours.pull(client, image);
+            assert!(Applies::read(&metrics).done() > before.done(), "{client:?} {snapshotter}");
+            compare(&node, &ours, &theirs, image);
+        }
+    }
+    let done = Applies::read(&metrics);
+    assert_eq!((done.failed, done.unsupported), (0, 0));
+    node.expect_whole_pool();
 }
 
 #[test]
@@ -125,5 +154,19 @@ fn privileged_trees_are_equal_with_containerd_2() {
 fn privileged_trees_are_equal_when_layers_are_unpacked_in_parallel() {
     if ready("trees_are_equal_when_layers_are_unpacked_in_parallel") {
         trees_are_equal(Release::V2, Unpack::Parallel, &[Client::CtrTransfer]);
+    }
+}
+
+#[test]
+fn privileged_trees_of_our_differ_are_equal() {
+    if ready("trees_of_our_differ_are_equal") {
+        trees_of_our_differ_are_equal(Unpack::Sequential, &[Client::CtrLocal, Client::CtrTransfer]);
+    }
+}
+
+#[test]
+fn privileged_trees_of_our_differ_are_equal_when_layers_are_unpacked_in_parallel() {
+    if ready("trees_of_our_differ_are_equal_when_layers_are_unpacked_in_parallel") {
+        trees_of_our_differ_are_equal(Unpack::Parallel, &[Client::CtrTransfer, Client::LibraryParallel]);
     }
 }

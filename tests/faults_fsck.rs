@@ -265,7 +265,7 @@ fn privileged_a_lost_base_takes_everything_out_of_use_and_sets_it_aside() {
 fn privileged_wrong_counts_of_references_are_corrected() {
     with_and_without_daemon("wrong_counts_of_references_are_corrected", |mut pool| {
         let layer = id(&pool.layer("base"));
-        pool.change(|txn| txn.repair_references(layer, 7).unwrap());
+        pool.change(|txn| drop(txn.repair_references(layer, 7).unwrap()));
         pool.check(&["wrong-references"]);
     });
 }
@@ -274,7 +274,7 @@ fn privileged_wrong_counts_of_references_are_corrected() {
 fn privileged_a_layer_that_no_snapshot_names_is_reclaimed() {
     with_and_without_daemon("a_layer_that_no_snapshot_names_is_reclaimed", |mut pool| {
         let dir = pool.dir("l/zz1");
-        pool.change(|txn| txn.repair_references(id(&dir), 1).unwrap());
+        pool.change(|txn| drop(txn.repair_references(id(&dir), 1).unwrap()));
         pool.check(&["wrong-references"]);
         assert!(!dir.exists());
     });

@@ -204,7 +204,8 @@ version 2, and use `--version 2` here";
 const DIFFER_NEEDS_1_7: &str = "
 # containerd 1.6 has no differ but its own, and does not start with what follows: leave it and the plugin out there.";
 
-const WALKING_SYNC: &str = "  # containerd's own differ is to sync what it unpacks, too. leasehold does unless `sync` in its [diff] is off.
+const WALKING_SYNC: &str =
+    "  # containerd's own differ is to sync what it unpacks, too. leasehold does unless `sync` in its [diff] is off.
   sync_fs = true
 ";
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::settings::Settings;
-use super::{Config, LogFormat};
+use super::{Config, LogFormat, Reuse, SharedBy};
 
 const SHIPPED: &str = include_str!("../../plugin-config/config.toml");
 
@@ -52,6 +52,8 @@ fn every_setting_can_be_set() {
         min_free = "2GiB"
         [diff]
         content_root = "/srv/containerd/content"
+        reuse = "off"
+        share = "namespace"
         sync = false
         max_concurrent_applies = 3
         max_layer_size = "10GiB"
@@ -90,6 +92,7 @@ fn every_setting_can_be_set() {
     assert_eq!(config.retention.after_remove, Duration::from_secs(7 * 86_400));
     assert_eq!((config.retention.max_bytes, config.retention.min_free), (20 << 30, 2 << 30));
     assert_eq!(config.diff.content_root.as_deref(), Some(Path::new("/srv/containerd/content")));
+    assert_eq!((config.diff.reuse, config.diff.share), (Reuse::Off, SharedBy::Namespace));
     assert!(!config.diff.sync);
     assert_eq!((config.diff.max_concurrent_applies, config.diff.max_entries), (3, 1000));
     assert_eq!((config.diff.max_layer_size, config.diff.max_ratio), (10 << 30, 50));
@@ -244,6 +247,10 @@ fn values_are_checked() {
     }
     assert_eq!(Config::parse("gc.pause_threshold = 0").unwrap().gc.pause_threshold.as_f64(), 0.0);
     assert_snapshot!(mistake("log.level = 'info,=x=y'"), @r#"log.level: "info,=x=y": invalid filter directive"#);
+    assert_snapshot!(mistake("diff.reuse = 'always'"), @r#"diff.reuse: expected "off", "apply" or "fetch", found "always""#);
+    assert_snapshot!(mistake("diff.share = true"), @r#"diff.share: expected "all" or "namespace", found true"#);
+    assert_snapshot!(mistake("diff.content_root = 'content'"), @r#"diff.content_root: expected an absolute path, found "content""#);
+    assert_eq!(Config::parse("diff.content_root = ''").unwrap().diff.content_root, None);
     assert_snapshot!(mistake("log.level = 1979-05-27"), @"log.level: expected a string, found a date");
 }
 

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::Error;
 use crate::types::validate_identifier;
 
-use super::{LogFormat, Share, SharingPolicy};
+use super::{LogFormat, Reuse, Share, SharedBy, SharingPolicy};
 
 /// Longest path of a socket: `sun_path` has 108 bytes, and the last is NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -180,6 +180,23 @@ pub(super) fn sharing_policy(value: &Value<'_>) -> Result<SharingPolicy> {
         Some("shared") => Ok(SharingPolicy::Shared),
         Some("isolated") => Ok(SharingPolicy::Isolated),
         _ => Err(expected(r#""shared" or "isolated""#, value)),
+    }
+}
+
+pub(super) fn reuse(value: &Value<'_>) -> Result<Reuse> {
+    match value.as_str() {
+        Some("off") => Ok(Reuse::Off),
+        Some("apply") => Ok(Reuse::Apply),
+        Some("fetch") => Ok(Reuse::Fetch),
+        _ => Err(expected(r#""off", "apply" or "fetch""#, value)),
+    }
+}
+
+pub(super) fn shared_by(value: &Value<'_>) -> Result<SharedBy> {
+    match value.as_str() {
+        Some("all") => Ok(SharedBy::All),
+        Some("namespace") => Ok(SharedBy::Namespace),
+        _ => Err(expected(r#""all" or "namespace""#, value)),
     }
 }
 

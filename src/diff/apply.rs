@@ -128,10 +128,13 @@ impl Differ {
                 return Ok((known.into(), "reused"));
             }
             target.parents = turn.parents();
-            if let Some(below) = self.snapshotter.unstage(turn)? {
-                let below = self.sources.open(&scope, &below, 0)?;
+            if let Some(staged) = turn.staged() {
+                // Before anything is taken back.
+                let below = self.sources.open(&scope, staged, 0)?;
+                self.snapshotter.unstage(turn)?;
                 let watch = Watch::new(self, &target, Some(turn), stop);
-                self.extract(below, &target, &watch).inspect_err(|_| watch.undo())?;
+                let extracted = self.extract(below, &target, &watch);
+                extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
                 target.keep();
             }
         }

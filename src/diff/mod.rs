@@ -13,18 +13,19 @@ mod workers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use apply::{Apply, Begun, Job};
+pub use compare::{Compare, Compared, Comparison};
 pub use stream::{Limits, Uncompressed};
 
-use crate::content::Content;
-use crate::snapshotter::Snapshotter;
 use crate::Result;
+use crate::content::Content;
+use crate::overlay::Mount;
+use crate::snapshotter::Snapshotter;
 
 use apply::{Syncs, Taken};
 use source::Sources;
-use stream::Source;
 use workers::Workers;
 
 /// What the differ may use.
@@ -46,6 +47,7 @@ pub struct Settings {
 pub struct Differ {
     snapshotter: Arc<Snapshotter>,
     settings: Settings,
+    content: Arc<Content>,
     sources: Sources,
     taken: Arc<Taken>,
     syncs: Syncs,
@@ -55,9 +57,9 @@ pub struct Differ {
 impl Differ {
     /// Makes the differ of one pool.
     pub fn new(snapshotter: Arc<Snapshotter>, content: Arc<Content>, settings: Settings) -> Differ {
-        let sources = Sources::new(content, settings.content_root.clone());
+        let sources = Sources::new(content.clone(), settings.content_root.clone());
         let (taken, syncs, workers) = (Arc::default(), Syncs::default(), Arc::default());
-        Differ { snapshotter, settings, sources, taken, syncs, workers }
+        Differ { snapshotter, settings, content, sources, taken, syncs, workers }
     }
 
     /// Has a thread of its own apply a layer, in the span of the caller, and `answer` with the result.
@@ -73,6 +75,47 @@ impl Differ {
     ) -> Result<()> {
         let (differ, span) = (self.clone(), tracing::Span::current());
         self.workers.spawn("apply", move || answer(span.in_scope(|| differ.apply(job, &stop))))
+    }
+
+    /// Checks what is to be compared, see [`Comparison::new`].
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported).
+    pub fn comparison(
+        &self,
+        left: &[Mount],
+        right: &[Mount],
+        media_type: &str,
+        source_date_epoch: Option<i64>,
+    ) -> Result<Comparison> {
+        Comparison::new(self.snapshotter.layout(), left, right, media_type, source_date_epoch)
+    }
+
+    /// Makes a layer, and a blob of it here, see [`compare::compare`].
+    ///
+    /// # Errors
+    /// Those of [`compare::compare`].
+    pub fn compare(&self, request: Compare, stop: &dyn Fn() -> bool) -> Result<Compared> {
+        compare::compare(&self.content, self.snapshotter.layout(), request, stop)
+    }
+
+    /// Has a thread of its own do what makes a layer, in the span of the caller, and `answer` with the result. `work` is told by
+    /// what it can find out that it is to end.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_compare<T>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Differ, &dyn Fn() -> bool) -> Result<T> + Send + 'static,
+        stop: Arc<AtomicBool>,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) -> Result<()> {
+        let (differ, span) = (self.clone(), tracing::Span::current());
+        let work = move || {
+            let is_over = || stop.load(Ordering::Relaxed) || differ.workers.is_stopping();
+            answer(span.in_scope(|| work(&differ, &is_over)));
+        };
+        self.workers.spawn("compare", work)
     }
 
     /// Has everything end that is under way, and lets nothing new begin.

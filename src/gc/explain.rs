@@ -1,6 +1,7 @@
 //! What keeps something: a snapshot of either socket, a retained one, a blob of the API socket, or a directory. What
 //! leases and containerd say of blobs is in `blobs.rs`.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Component, Path};
 use std::time::SystemTime;
@@ -190,13 +191,17 @@ impl Collectible {
 /// Looks through all records for what a question means.
 fn find(records: &Consistent<'_>, question: &Question<'_>, only: Option<&Namespace>) -> Result<Found> {
     let mut found = Found::default();
+    let layers = match question {
+        Question::Layer(id) => with_staged(records, *id)?,
+        Question::Name(_) => HashSet::new(),
+    };
     records.each_borrowed_snapshot(|snapshot| {
         let scope = match snapshot.namespace {
             "" => Scope::Plugin,
             namespace => Scope::Api(Namespace::parse(namespace)?),
         };
         let is_meant = match question {
-            Question::Layer(id) => snapshot.record.layer == Some(id.get()),
+            Question::Layer(_) => snapshot.record.layer.is_some_and(|layer| layers.contains(&layer)),
             // Cheap, and leaves little to look at.
             Question::Name(name) => snapshot.key.ends_with(name),
         };
@@ -238,6 +243,19 @@ fn find(records: &Consistent<'_>, question: &Question<'_>, only: Option<&Namespa
         Ok(())
     })?;
     Ok(found)
+}
+
+/// Returns a layer with those active ones for which it is staged.
+fn with_staged(records: &Consistent<'_>, id: LayerId) -> Result<HashSet<u64>> {
+    let mut layers = HashSet::from([id.get()]);
+    records.each_applied(|layer, applied| {
+        // fsck reports what cannot be read.
+        if applied.is_ok_and(|applied| applied.staged == Some(id)) {
+            layers.insert(layer.get());
+        }
+        Ok(())
+    })?;
+    Ok(layers)
 }
 
 fn containerds(key: &SnapshotKey) -> Explained {

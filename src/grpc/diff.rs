@@ -1,5 +1,9 @@
 //! containerd's Diff service.
 
+mod compare;
+mod upload;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -29,6 +33,8 @@ pub(super) struct DiffService {
     differ: Arc<Differ>,
     turns: DiffTurns,
     socket: Socket,
+    /// Where containerd serves its clients.
+    containerd: Option<PathBuf>,
 }
 
 /// Layers of both sockets are applied in the order in which they came, so many at a time.
@@ -45,8 +51,8 @@ impl DiffTurns {
 
 impl DiffService {
     /// Makes the service of a socket.
-    pub fn new(differ: Arc<Differ>, turns: DiffTurns, socket: Socket) -> DiffService {
-        DiffService { differ, turns, socket }
+    pub fn new(differ: Arc<Differ>, turns: DiffTurns, socket: Socket, containerd: Option<PathBuf>) -> DiffService {
+        DiffService { differ, turns, socket, containerd }
     }
 
     fn scope(&self, headers: &MetadataMap) -> Result<Scope> {
@@ -92,7 +98,8 @@ impl Service for DiffService {
         let span = span("Diff/Apply", request.metadata(), digest);
         let scope = self.scope(request.metadata())?;
         let request = request.into_inner();
-        let begun = blocking(&self.differ, "Diff/Begin", span.clone(), move |differ| differ.begin(read(scope, request)?));
+        let begun =
+            blocking(&self.differ, "Diff/Begin", span.clone(), move |differ| differ.begin(read(scope, request)?));
         let result = match begun.await? {
             Begun::Known(uncompressed) => Ok(uncompressed),
             Begun::Work(job) => self.apply_in_turn(job, &span).await.map_err(|err| span.in_scope(|| refuse(err))),
@@ -108,8 +115,11 @@ impl Service for DiffService {
         Ok(Response::new(api::ApplyResponse { applied: Some(applied) }))
     }
 
-    async fn diff(&self, _: Request<api::DiffRequest>) -> Result<Response<api::DiffResponse>, Status> {
-        Err(Error::Unsupported("making a layer of a snapshot".into()).into())
+    async fn diff(&self, request: Request<api::DiffRequest>) -> Result<Response<api::DiffResponse>, Status> {
+        let started = Instant::now();
+        let result = self.compare(request).await;
+        count("Diff/Diff", started, &result);
+        Ok(Response::new(api::DiffResponse { diff: Some(result?) }))
     }
 }
 

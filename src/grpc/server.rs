@@ -177,11 +177,12 @@ pub struct Servers {
     host: HostFeatures,
     threads: usize,
     applies: usize,
+    containerd: Option<PathBuf>,
 }
 
 impl Servers {
-    /// Makes the servers over one pool; `threads` is the size of the blocking pool, and `applies` how many layers are
-    /// applied at a time.
+    /// Makes the servers over one pool; `threads` is the size of the blocking pool, `applies` how many layers are
+    /// applied at a time, and `containerd` the socket where containerd serves its clients.
     pub fn new(
         snapshotter: Arc<Snapshotter>,
         leases: Arc<Leases>,
@@ -191,9 +192,10 @@ impl Servers {
         host: HostFeatures,
         threads: usize,
         applies: usize,
+        containerd: Option<PathBuf>,
     ) -> Servers {
         let namespaces = Arc::new(Namespaces::new(snapshotter.metadata().clone(), leases.clone()));
-        Servers { snapshotter, leases, namespaces, collectible, content, differ, host, threads, applies }
+        Servers { snapshotter, leases, namespaces, collectible, content, differ, host, threads, applies, containerd }
     }
 
     /// Serves both sockets until `stop`; then no new request is taken, and those under way are finished.
@@ -217,7 +219,7 @@ impl Servers {
             ContentService::for_clients(self.content.clone(), turns, self.leases.changes().clone());
         let applies = DiffTurns::new(self.applies);
         let diff = |socket| {
-            DiffServer::new(DiffService::new(self.differ.clone(), applies.clone(), socket))
+            DiffServer::new(DiffService::new(self.differ.clone(), applies.clone(), socket, self.containerd.clone()))
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE)
         };

@@ -125,15 +125,10 @@ impl Transaction<'_> {
         }
         Ok(Vec::new())
     }
-
 }
 
 /// Whether a layer is found by all that it is known to hold.
-fn is_found(
-    id: LayerId,
-    layer: &Layer,
-    get: impl Fn(Column, &[u8]) -> Result<Option<Vec<u8>>>,
-) -> Result<bool> {
+fn is_found(id: LayerId, layer: &Layer, get: impl Fn(Column, &[u8]) -> Result<Option<Vec<u8>>>) -> Result<bool> {
     let Some(known) = &layer.known else { return Ok(true) };
     if get(Column::LayersByDiff, &schema::reuse::by_diff_of(known))?.as_deref() != Some(&*schema::layer(id)) {
         return Ok(false);

@@ -1,7 +1,7 @@
 //! Prepare and View.
 
 use super::read::named;
-use super::record::{Kind, Layer, Snapshot};
+use super::record::{Kind, Known, Layer, Snapshot};
 use super::{Metadata, Transaction, schema};
 use crate::store::Column;
 use crate::types::{Labels, LayerId, Scope, SnapshotKey, SnapshotLease, label};
@@ -66,17 +66,53 @@ impl Transaction<'_> {
     /// [`Error::NotFound`] for the parent, and on the API socket for the lease; [`Error::Invalid`] for one that is not committed,
     /// [`Error::AlreadyExists`] for the key.
     pub fn create(&mut self, create: CreateSnapshot, layer: Option<LayerId>) -> Result<Snapshot> {
+        let (kind, key) = (create.kind, create.key.clone());
+        let snapshot = self.insert(create, kind, &key, layer)?;
+        if let Some(layer) = layer {
+            let active = (snapshot.kind == Kind::Active).then_some(key);
+            self.put_layer(layer, &Layer { references: 1, active, ..Layer::default() });
+        }
+        Ok(snapshot)
+    }
+
+    /// Makes the committed snapshot that an active one was to become, under that name and with a known layer. `None`, with
+    /// nothing changed, when the layer is not what was found any more.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub fn create_known(
+        &mut self,
+        create: CreateSnapshot,
+        name: &SnapshotKey,
+        (layer, known): (LayerId, &Known),
+    ) -> Result<Option<Snapshot>> {
+        if self.still_known(layer, known)?.is_none() {
+            return Ok(None);
+        }
+        let snapshot = self.insert(create, Kind::Committed, name, Some(layer))?;
+        self.add_reference(layer)?;
+        Ok(Some(snapshot))
+    }
+
+    /// Makes the records of a snapshot, without that of its layer.
+    fn insert(
+        &mut self,
+        create: CreateSnapshot,
+        kind: Kind,
+        key: &SnapshotKey,
+        layer: Option<LayerId>,
+    ) -> Result<Snapshot> {
         let parent = create.parent.as_ref().map(|key| committed_parent(key, self.snapshot(key)?)).transpose()?;
         for key in create.names()? {
             self.require_absent(&key)?;
         }
-        self.lease_snapshot(&create.key, create.lease.as_ref())?;
-        if let Scope::Api(namespace) = create.key.scope() {
+        self.lease_snapshot(key, create.lease.as_ref())?;
+        if let Scope::Api(namespace) = key.scope() {
             self.ensure_namespace(namespace)?;
         }
         let snapshot = Snapshot {
             id: self.metadata.numbers.snapshot(),
-            kind: create.kind,
+            kind,
             layer,
             parent: create.parent,
             parent_id: parent.as_ref().map_or(0, |parent| parent.id),
@@ -85,15 +121,11 @@ impl Transaction<'_> {
             created_at: self.now,
             updated_at: self.now,
         };
-        if let Some(layer) = layer {
-            let active = (create.kind == Kind::Active).then(|| create.key.clone());
-            self.put_layer(layer, &Layer { references: 1, active, ..Layer::default() });
-        }
         if let Some(parent) = &parent {
             self.txn.put(Column::Children, schema::child(parent.id, snapshot.id), Vec::new());
         }
-        self.put_snapshot(&create.key, &snapshot);
-        self.note_snapshot(&create.key, &snapshot);
+        self.put_snapshot(key, &snapshot);
+        self.note_snapshot(key, &snapshot);
         self.store_counters()?;
         Ok(snapshot)
     }

@@ -216,6 +216,7 @@ mod content;
 mod leases;
 mod policy;
 mod repairs;
+mod reuse;
 mod sweep;
 
 #[test]

@@ -43,6 +43,14 @@ impl LayerDirs {
         Ok(is_dir(&self.layers, &format!("{id}/fs"))? && (!active || is_dir(&self.layers, &format!("{id}/work"))?))
     }
 
+    /// Whether an overlay was ever mounted with this layer as its upper one. The kernel makes a directory then, and leaves it.
+    ///
+    /// # Errors
+    /// [`Error::Fs`].
+    pub fn was_mounted(&self, id: LayerId) -> Result<bool> {
+        is_dir(&self.layers, &format!("{id}/work/work"))
+    }
+
     /// Moves a layer from the trash back to `l`. `false` when `l` has one of that number, and both stay.
     ///
     /// # Errors

@@ -124,11 +124,9 @@ impl Snapshotter {
         let ActiveLayer { key, snapshot, applied: before } = &turn.active;
         let Applied { blob, diff_id, size, usage, mut implicit, mut whiteouts, mut opaque, durable } = applied;
         if let Some(before) = before {
-            for (list, before) in [
-                (&mut implicit, &before.implicit),
-                (&mut whiteouts, &before.whiteouts),
-                (&mut opaque, &before.opaque),
-            ] {
+            for (list, before) in
+                [(&mut implicit, &before.implicit), (&mut whiteouts, &before.whiteouts), (&mut opaque, &before.opaque)]
+            {
                 list.extend(before.iter().cloned());
                 list.sort();
                 list.dedup();

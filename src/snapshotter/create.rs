@@ -46,6 +46,9 @@ impl Snapshotter {
     fn create_new(&self, create: &Create) -> Result<Vec<Mount>> {
         // Fails early, before a directory is made; the transaction checks again.
         let parent = self.metadata.check_create(create)?;
+        if let Some(target) = self.create_known(create, parent.as_ref())? {
+            return Err(Error::AlreadyExists(target));
+        }
         self.require_free_space()?;
         self.settle_unclear();
         let snapshot = match (create.kind, &parent) {
@@ -91,7 +94,7 @@ impl Snapshotter {
 
 /// Owner and mode of a new root directory: the mapped root user where the client asks for a mapping, else what the
 /// root of the parent's layer has, because the upper directory's attributes are what a container sees at `/`.
-fn root_attributes(dirs: &LayerDirs, labels: &Labels, parent: Option<LayerId>) -> Result<Attributes> {
+pub(super) fn root_attributes(dirs: &LayerDirs, labels: &Labels, parent: Option<LayerId>) -> Result<Attributes> {
     let inherited = match parent {
         Some(layer) => dirs.attributes_of(layer)?,
         None => Attributes::default(),

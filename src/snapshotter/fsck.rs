@@ -109,7 +109,9 @@ impl<'a> Check<'a> {
     }
 
     fn read_records(&mut self) -> Result<()> {
-        let Check { metadata, snapshots, layers, unreadable, retained, applied, children, trash, leases, found, .. } = self;
+        let Check {
+            metadata, snapshots, layers, unreadable, retained, applied, children, trash, leases, found, ..
+        } = self;
         metadata.read(|records| {
             records.each_snapshot(|entry| {
                 match entry {

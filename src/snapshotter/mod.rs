@@ -12,6 +12,7 @@ mod commit;
 mod counting;
 mod create;
 mod eviction;
+mod fetch;
 mod fsck;
 mod holds;
 mod inventory;

@@ -17,8 +17,8 @@ use crate::types::{LayerId, SnapshotKey};
 use crate::{Chain, Error, Result};
 
 use super::create::recreate;
-use super::recover::forget_extracted;
 use super::fsck::Check;
+use super::recover::forget_extracted;
 use super::{FsckReport, ProblemKind, Snapshotter, Staged};
 
 impl Snapshotter {

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::metadata::{Known, Snapshot, Variant};
+use crate::overlay::Attributes;
 use crate::types::{LayerId, SnapshotKey, label};
 
 use super::Snapshotter;
@@ -13,6 +14,8 @@ pub struct Reuse {
     pub enabled: bool,
     /// Whether only within the namespace that has them.
     pub per_namespace: bool,
+    /// Whether a client that says what it will unpack is told that it need not fetch it.
+    pub fetch: bool,
 }
 
 /// What will be below a layer that something is applied to.
@@ -73,6 +76,16 @@ impl Snapshotter {
     /// Whether a known layer is there and whole, and has the same root directory as the one whose place it is to take, where
     /// that came from below.
     pub(super) fn can_replace(&self, layer: LayerId, known: &Known, other: LayerId) -> Result<bool> {
+        self.fits_root(layer, known, || self.dirs.attributes_of(other))
+    }
+
+    /// The same for a layer whose root directory would have these attributes.
+    pub(super) fn fits_root(
+        &self,
+        layer: LayerId,
+        known: &Known,
+        other: impl FnOnce() -> Result<Attributes>,
+    ) -> Result<bool> {
         if !self.is_sound(&known.boot) {
             return Ok(false);
         }
@@ -83,7 +96,7 @@ impl Snapshotter {
                 return Ok(false);
             }
         };
-        Ok(!known.implicit_root || root == self.dirs.attributes_of(other)?)
+        Ok(!known.implicit_root || root == other()?)
     }
 
     /// Whether what was written in a boot of the machine is still what was written; empty for what is durable.
@@ -143,8 +156,9 @@ mod tests {
             only_on_known,
         };
         let on = Below::Known(vec![LayerId::new(7)]);
-        let can =
-            |below: &Below| [(false, false), (true, false), (false, true), (true, true)].map(|(a, b)| below.can_have(&known(a, b)));
+        let can = |below: &Below| {
+            [(false, false), (true, false), (false, true), (true, true)].map(|(a, b)| below.can_have(&known(a, b)))
+        };
         assert_eq!(can(&on), [true; 4]);
         assert_eq!(can(&Below::Known(Vec::new())), [true, false, true, false]);
         assert_eq!(can(&Below::Something), [true, true, false, false]);

@@ -48,7 +48,9 @@ impl Snapshotter {
             let mut txn = self.metadata.write(self.now())?;
             txn.only_on_known(staged)?;
             txn.commit_unsynced()?;
-            return Ok(Some("needs another root directory than the known layer has that took its place; unpack it again"));
+            return Ok(Some(
+                "needs another root directory than the known layer has that took its place; unpack it again",
+            ));
         }
         Ok(None)
     }
@@ -78,7 +80,9 @@ impl Snapshotter {
             failpoint::hit("commit: whiteouts removed");
             usage = None;
         }
-        let verified = of.applied.verified && !of.applied.base && self.is_sound(&of.applied.boot);
+        // Who had the mounts since Prepare may have used them, and asked for nothing.
+        let untouched = of.applied.verified && !self.dirs.was_mounted(of.layer)?;
+        let verified = untouched && !of.applied.base && self.is_sound(&of.applied.boot);
         let known = self.shares_in(&commit.key).filter(|_| verified).map(|namespace| Known {
             diff_id: of.applied.diff_id.clone(),
             size: of.applied.size,
@@ -94,7 +98,7 @@ impl Snapshotter {
             Some(known) => self.same_layer(known, of.layer)?,
             None => None,
         };
-        let usage = usage.filter(|_| of.applied.verified);
+        let usage = usage.filter(|_| untouched);
         Ok(Settled { of, known, other, usage })
     }
 

@@ -36,12 +36,7 @@ pub fn apply_request(layer: Descriptor, mounts: &[Mount]) -> api::ApplyRequest {
 
 /// Describes a blob.
 pub fn layer(media_type: &str, blob: &[u8]) -> Descriptor {
-    Descriptor {
-        media_type: media_type.into(),
-        digest: sha256(blob),
-        size: blob.len() as i64,
-        ..Descriptor::default()
-    }
+    Descriptor { media_type: media_type.into(), digest: sha256(blob), size: blob.len() as i64, ..Descriptor::default() }
 }
 
 /// A mount that is bound.

@@ -46,7 +46,8 @@ impl Node {
         // It does not look for leasehold before it is needed.
         let options = [&["--differ"], options].concat();
         let containerd = Containerd::start(release, &stanzas(&site, release, unpack, &options));
-        let content = format!("[diff]\ncontent_root = {:?}\n", containerd.content_store());
+        let (content, socket) = (containerd.content_store(), containerd.socket());
+        let content = format!("[diff]\ncontent_root = {content:?}\ncontainerd_socket = {socket:?}\n");
         let site = site.set_settings(&(content + settings));
         let daemon = site.start();
         Node { containerd, daemon: Some(daemon), site, registry }

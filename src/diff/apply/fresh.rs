@@ -4,8 +4,8 @@ use std::ffi::CString;
 use std::os::fd::AsFd as _;
 
 use rustix::fs::{
-    Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr,
-    fstat, futimens,
+    Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr,
+    fsetxattr, fstat, futimens,
 };
 
 use crate::overlay::{Dir, remove_tree};

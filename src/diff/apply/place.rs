@@ -46,11 +46,15 @@ impl Place {
                 };
                 let lower = value("lowerdir=").unwrap_or_default();
                 let parents = lower.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
-                let whiteouts =
-                    if userxattr || has("userxattr") { Whiteouts::OverlayUser } else { Whiteouts::Overlay };
+                let whiteouts = if userxattr || has("userxattr") { Whiteouts::OverlayUser } else { Whiteouts::Overlay };
                 Place { dir: upperdir.into(), parents, whiteouts }
             }
-            "bind" if mount.options.iter().any(|option| option.starts_with("uidmap=") || option.starts_with("gidmap=")) => {
+            "bind"
+                if mount
+                    .options
+                    .iter()
+                    .any(|option| option.starts_with("uidmap=") || option.starts_with("gidmap=")) =>
+            {
                 return Err(Error::Unsupported("applying a layer to an id-mapped mount".into()));
             }
             "bind" => Place { dir: (&mount.source).into(), parents: Vec::new(), whiteouts: Whiteouts::Remove },
@@ -74,7 +78,8 @@ mod tests {
 
     #[test]
     fn what_can_be_written_to_without_a_mount_is_a_place() {
-        let overlay = mount("overlay", "overlay", &["workdir=/l/3/work", "upperdir=/l/3/fs", "lowerdir=/l/2/fs:/l/1/fs"]);
+        let overlay =
+            mount("overlay", "overlay", &["workdir=/l/3/work", "upperdir=/l/3/fs", "lowerdir=/l/2/fs:/l/1/fs"]);
         let place = Place::of(&[overlay.clone()], false).unwrap();
         assert_eq!((place.dir, place.whiteouts), ("/l/3/fs".into(), Whiteouts::Overlay));
         assert_eq!(place.parents, [PathBuf::from("/l/2/fs"), PathBuf::from("/l/1/fs")]);

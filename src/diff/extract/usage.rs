@@ -27,7 +27,7 @@ impl Count {
     pub fn begin(root: BorrowedFd<'_>) -> Result<Count> {
         let failed = |op| Error::fs::<rustix::io::Errno>(op, ".".as_ref());
         let stat = fstatfs(root).map_err(failed(FsOp::StatFs))?;
-        let is_exact = EXACT.contains(&i64::from(stat.f_type));
+        let is_exact = EXACT.contains(&stat.f_type);
         let usage = if is_exact && is_empty(root).map_err(failed(FsOp::List))? { Some(Usage::default()) } else { None };
         Ok(Count { usage })
     }

@@ -86,7 +86,10 @@ impl Decoder {
         }
         let text = err.to_string();
         if text.contains("too much memory") {
-            return Error::Unsupported(format!("a zstd frame with a window of more than {} MiB", 1 << (WINDOW_LOG - 20)));
+            return Error::Unsupported(format!(
+                "a zstd frame with a window of more than {} MiB",
+                1 << (WINDOW_LOG - 20)
+            ));
         }
         match err.kind() {
             io::ErrorKind::UnexpectedEof => Error::invalid("layer", format!("the {format} data ends too early")),

@@ -85,7 +85,8 @@ fn parts_follow_each_other() {
 
 #[test]
 fn headers_of_gzip_may_have_all_fields() {
-    let builder = GzBuilder::new().filename("layer.tar").comment("none").extra(vec![1; 300]).mtime(7).operating_system(3);
+    let builder =
+        GzBuilder::new().filename("layer.tar").comment("none").extra(vec![1; 300]).mtime(7).operating_system(3);
     let mut encoder = builder.write(Vec::new(), Compression::default());
     encoder.write_all(&data(5000)).unwrap();
     assert_eq!(uncompress(&encoder.finish().unwrap()).unwrap(), expected(&data(5000)));
@@ -112,7 +113,9 @@ fn what_ends_early_is_refused_at_every_offset() {
         for len in magic..whole.len() {
             match uncompress(&whole[..len]) {
                 // The first of two members is whole.
-                Ok(found) => assert!(whole.len() > between + 100 && len == between && found == expected(&data), "{len}"),
+                Ok(found) => {
+                    assert!(whole.len() > between + 100 && len == between && found == expected(&data), "{len}")
+                }
                 Err(err) => assert!(matches!(err, Error::Invalid { .. }), "{len}: {err}"),
             }
         }
@@ -240,9 +243,8 @@ fn a_blob_is_what_its_digest_says_or_an_error() {
         Digest::from_bytes(Algorithm::Sha256, &sha256).unwrap(),
         Digest::from_bytes(Algorithm::Sha512, &sha512).unwrap(),
     ];
-    let verified = |digest: &Digest, data: &[u8]| {
-        Verified::start(Box::new(Cursor::new(data.to_vec())), digest.clone()).unwrap()
-    };
+    let verified =
+        |digest: &Digest, data: &[u8]| Verified::start(Box::new(Cursor::new(data.to_vec())), digest.clone()).unwrap();
     for digest in &right {
         let mut read = Vec::new();
         let mut source = verified(digest, &data);

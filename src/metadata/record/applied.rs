@@ -146,6 +146,9 @@ mod tests {
             base: false,
         };
         let has = |paths: &[&str]| (applied(paths).has_implicit_root(), applied(paths).has_implicit_directories());
-        assert_eq!([has(&[]), has(&[""]), has(&["usr"]), has(&["", "usr"])], [(false, false), (true, false), (false, true), (true, true)]);
+        assert_eq!(
+            [has(&[]), has(&[""]), has(&["usr"]), has(&["", "usr"])],
+            [(false, false), (true, false), (false, true), (true, true)]
+        );
     }
 }

@@ -219,7 +219,9 @@ pub(super) mod tests {
     fn a_layer_counts_once_however_many_have_it() {
         let mut tally = Tally::default();
         let key = |text: &str| SnapshotKey::parse(text).unwrap();
-        for (name, layer, staged) in [("a/1/x", 4, None), ("a/2/y", 4, None), ("b/3/z", 4, None), ("b/4/new", 8, Some(16)), ("a/5/w", 16, None)] {
+        for (name, layer, staged) in
+            [("a/1/x", 4, None), ("a/2/y", 4, None), ("b/3/z", 4, None), ("b/4/new", 8, Some(16)), ("a/5/w", 16, None)]
+        {
             tally.snapshot(&key(name), &snapshot(layer, &[]), staged.map(LayerId::new));
         }
         let accounts = tally.into_accounts(|layer| layer.get());

@@ -13,6 +13,8 @@ use crate::store::Durability;
 use crate::types::{Labels, SnapshotKey, label};
 
 mod commit;
+mod fetch;
+mod model;
 mod share;
 
 /// A pool without a daemon, where layers are made by hand.
@@ -91,7 +93,7 @@ fn start(dir: &Path, reuse: Reuse) -> Running {
 
 impl Pool {
     fn new() -> Pool {
-        Pool::with(Reuse { enabled: true, per_namespace: false })
+        Pool::with(Reuse { enabled: true, per_namespace: false, fetch: false })
     }
 
     fn with(reuse: Reuse) -> Pool {
@@ -263,7 +265,10 @@ fn only_active_layers_of_ours_are_applied_to_and_by_one_at_a_time() {
     assert_eq!((turn.upperdir(), turn.parents()), (pool.fs("two"), vec![pool.fs("base")]));
     assert!(turn.is_fresh() && turn.has_parent() && turn.staged().is_none() && !turn.is_removed());
     assert!(matches!(pool.begin("two"), Err(Error::Locked(_))));
-    assert!(matches!(pool.try_commit("name", "two", ""), Err(Error::WrongState { problem: "is being applied to", .. })));
+    assert!(matches!(
+        pool.try_commit("name", "two", ""),
+        Err(Error::WrongState { problem: "is being applied to", .. })
+    ));
     drop(turn);
     assert!(pool.begin("two").unwrap().is_fresh());
     pool.commit("name", "two", "");
@@ -291,6 +296,8 @@ fn a_layer_that_is_removed_while_it_is_applied_to_is_deleted_after_that() {
 fn a_view_is_not_applied_to() {
     let pool = Pool::new();
     let (kind, key) = (Kind::View, key("view"));
-    pool.snapshotter.create(CreateSnapshot { kind, key, parent: None, labels: Labels::default(), lease: None }).unwrap();
+    pool.snapshotter
+        .create(CreateSnapshot { kind, key, parent: None, labels: Labels::default(), lease: None })
+        .unwrap();
     assert!(matches!(pool.begin("view"), Err(Error::WrongState { .. })));
 }

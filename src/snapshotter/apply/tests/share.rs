@@ -131,6 +131,27 @@ fn what_somebody_may_have_written_to_is_not_known() {
 }
 
 #[test]
+fn privileged_what_was_mounted_after_it_was_applied_is_not_known() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let pool = Pool::new();
+    pool.unpack("base", "", &archive("base"));
+    let mounts = pool.prepare_with("extract-1 top", "base", Labels::default());
+    pool.apply("extract-1 top", &archive("x"));
+    let target = tempfile::tempdir().unwrap();
+    let options = std::ffi::CString::new(mounts[0].options.join(",")).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("overlay", target.path(), "overlay", flags, &*options).unwrap();
+    fs::write(target.path().join("more"), "").unwrap();
+    rustix::mount::unmount(target.path(), rustix::mount::UnmountFlags::empty()).unwrap();
+    pool.commit("top", "extract-1 top", "");
+    assert!(pool.fs("top").join("more").exists());
+    pool.prepare("extract-2 top", "base");
+    assert!(!pool.apply("extract-2 top", &archive("x")));
+}
+
+#[test]
 fn a_second_archive_onto_a_staged_layer_takes_it_back() {
     let pool = Pool::new();
     pool.unpack("base", "", &archive("x"));
@@ -155,12 +176,12 @@ fn a_second_archive_onto_a_staged_layer_takes_it_back() {
 
 #[test]
 fn sharing_can_be_off_or_within_namespaces() {
-    let pool = Pool::with(Reuse { enabled: false, per_namespace: false });
+    let pool = Pool::with(Reuse { enabled: false, per_namespace: false, fetch: false });
     assert!(!pool.unpack("a/1/one", "", &archive("x")));
     assert!(!pool.unpack("a/2/two", "", &archive("x")));
     pool.check(2);
 
-    let pool = Pool::with(Reuse { enabled: true, per_namespace: true });
+    let pool = Pool::with(Reuse { enabled: true, per_namespace: true, fetch: false });
     assert!(!pool.unpack("a/1/one", "", &archive("x")));
     assert!(!pool.unpack("b/2/one", "", &archive("x")));
     assert!(pool.unpack("a/3/two", "", &archive("x")) && pool.unpack("b/4/two", "", &archive("x")));
