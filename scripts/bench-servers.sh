@@ -7,7 +7,7 @@
 [[ $EUID -eq 0 ]] || { echo "$0: mounts file systems, so it needs root" >&2; exit 1; }
 tools=${LEASEHOLD_TOOLS:?run this through make}/bin
 work=$(mktemp -d "${TMPDIR:-/tmp}/lhbench.XXXX")
-declare -A pid=()
+declare -A pid=() made=()
 trap 'stop; rm -rf "$work"' EXIT
 
 # stop: ends the servers, and throws away what they stored.
@@ -18,16 +18,18 @@ stop() {
 		wait "${pid[$name]}" || true
 	done
 	pid=()
-	for name in leasehold reference; do
+	for name in "${!made[@]}"; do
 		if mountpoint -q "$work/$name"; then umount "$work/$name"; fi
 		rm -f "$work/$name.img"
 	done
+	made=()
 }
 
 # fresh NAME GIGABYTES [OPTION...]: a new ext4 with a journal; the options are of mkfs.
 fresh() {
 	local name=$1 size=$2
 	shift 2
+	made[$name]=1
 	truncate -s "${size}G" "$work/$name.img"
 	# Nothing is left to be initialised in the background while times are taken.
 	mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$@" -F "$work/$name.img"

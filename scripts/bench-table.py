@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints medians of leasehold, of the reference, and their ratio: what scripts/bench*.sh have written down.
 
-Usage: bench-table.py snapshots|content TITLE ROUNDS PATTERN SERVER..., where PATTERN names a file by {server} and {round}.
+Usage: bench-table.py snapshots|content|apply|compare TITLE ROUNDS PATTERN SERVER..., where PATTERN names a file by {server} and {round}.
 """
 
 import json
@@ -43,25 +43,36 @@ CONTENT = [
     ("Delete p50 ms", "remove.call.p50_ms", False),
     ("Delete p99 ms", "remove.call.p99_ms", False),
 ]
+APPLY = [
+    ("wall s", "seconds", False),
+    ("CPU s", "cpu_seconds", False),
+    ("peak MiB", "peak_mib", False),
+    ("  before", "base_mib", False),
+]
+COMPARE = [("wall s", "seconds", False), ("CPU s", "cpu_seconds", False), ("blob bytes", "bytes", False)]
 
 
 def main():
     kind, title, rounds, pattern, servers = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5:]
-    figures = {"snapshots": SNAPSHOTS, "content": CONTENT}[kind]
+    figures = {"snapshots": SNAPSHOTS, "content": CONTENT, "apply": APPLY, "compare": COMPARE}[kind]
 
     def report(server, number):
         with open(pattern.format(server=server, round=number), encoding="utf-8") as file:
             return json.load(file)
 
     reports = {server: [report(server, number) for number in range(1, rounds + 1)] for server in servers}
+    if kind == "apply":
+        # Who made something else of the layers did not do the same work.
+        assert len({tuple(run["layers"]) for runs in reports.values() for run in runs}) == 1, reports
     print(f"\n{title}, median of {rounds} rounds")
-    print(f"{'':16}" + "".join(f" {server:>12}" for server in servers) + (" times better" if len(servers) == 2 else ""))
+    print(f"{'':16}" + "".join(f" {server:>12}" for server in servers) + " times better" * (len(servers) - 1))
     for label, path, more_is_better in figures:
         medians = [statistics.median(value_at(run, path) for run in reports[server]) for server in servers]
         row = f"{label:16}" + "".join(f" {value:12.3f}" for value in medians)
-        if len(medians) == 2 and all(medians):
-            ours, theirs = medians
-            row += f" {ours / theirs if more_is_better else theirs / ours:12.2f}"
+        ours, *others = medians
+        for theirs in others:
+            if ours and theirs:
+                row += f" {ours / theirs if more_is_better else theirs / ours:12.2f}"
         print(row)
 
 

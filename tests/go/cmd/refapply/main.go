@@ -2,7 +2,8 @@
 //
 //	refapply layer  applies one layer and prints its DiffID and size
 //	refapply cases  applies the layers that tarcases made, and prints what became of each
-//	refapply bench  applies the layers of an image, as often as they are to be measured, and prints what it took
+//	refapply bench  applies the layers of an image once, and prints what it took
+//	refapply compare  makes a layer of a change to that image, and prints what it took
 package main
 
 import (
@@ -27,12 +28,13 @@ func main() {
 		log.Fatal(err)
 	}
 	modes := map[string]func(context.Context, *flag.FlagSet, []string) error{
-		"layer": runLayer,
-		"cases": runCases,
-		"bench": runBench,
+		"layer":   runLayer,
+		"cases":   runCases,
+		"bench":   runBench,
+		"compare": runCompare,
 	}
 	if len(os.Args) < 2 || modes[os.Args[1]] == nil {
-		log.Print("usage: refapply layer|cases|bench [flags]")
+		log.Print("usage: refapply layer|cases|bench|compare [flags]")
 		os.Exit(2)
 	}
 	flags := flag.NewFlagSet("refapply "+os.Args[1], flag.ExitOnError)
