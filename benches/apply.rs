@@ -5,6 +5,7 @@
 //! layer of a small change on the image. Without arguments, as `cargo bench` calls it, nothing is done.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,10 +36,10 @@ enum Mode {
 struct Arguments {
     mode: Option<Mode>,
     /// The pool's directory.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = ".")]
     pool: PathBuf,
     /// A directory with the layers 0, 1 and so on; of `fill`, a content store.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = ".")]
     image: PathBuf,
     /// Layers under way at a time. More than one is applied without a parent, as in a parallel unpack.
     #[arg(long, default_value_t = 1)]
@@ -52,7 +53,7 @@ struct Arguments {
     /// A directory whose files are the change to be compared.
     #[arg(long)]
     change: Option<PathBuf>,
-    /// Cargo says so.
+    /// What cargo adds; then nothing is done.
     #[arg(long)]
     bench: bool,
 }
@@ -108,7 +109,7 @@ impl Spent {
 
 fn main() {
     let arguments = Arguments::parse();
-    let Some(mode) = arguments.mode else { return };
+    let Some(mode) = arguments.mode.filter(|_| !arguments.bench) else { return };
     let pool = Pool::open(&arguments, mode == Mode::Known);
     if mode == Mode::Fill {
         pool.fill(&arguments.image);
@@ -134,8 +135,11 @@ impl Pool {
     fn open(arguments: &Arguments, reuse: bool) -> Pool {
         let layout = Layout::new(arguments.pool.clone()).unwrap();
         layout.create().unwrap();
-        let durability =
-            if arguments.sync || arguments.mode == Some(Mode::Known) { Durability::Synced } else { Durability::Written };
+        let durability = if arguments.sync || arguments.mode == Some(Mode::Known) {
+            Durability::Synced
+        } else {
+            Durability::Written
+        };
         let metadata = Arc::new(Metadata::open(layout.meta(), durability).unwrap());
         let dirs = LayerDirs::open(&layout).unwrap();
         let files = Arc::new(Files::open(&layout).unwrap());
@@ -196,12 +200,11 @@ impl Pool {
         let next = AtomicUsize::new(0);
         let work = || {
             let mut applied = Vec::new();
-            while let number = next.fetch_add(1, Ordering::Relaxed)
-                && let (Some(layer), Some(mounts)) = (layers.get(number), mounts.get(number))
-            {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(layer), Some(mounts)) = (layers.get(number), mounts.get(number)) else { return applied };
                 applied.push((number, self.apply_one(layer, mounts.clone())));
             }
-            applied
         };
         let mut applied: Vec<_> = spent.add(|| {
             std::thread::scope(|scope| {
@@ -263,7 +266,9 @@ impl Pool {
         let number = layers.len();
         let right = self.prepare(number, self.parent(number));
         let upperdir = right[0].options.iter().find_map(|option| option.strip_prefix("upperdir=")).unwrap();
-        assert!(std::process::Command::new("cp").arg("-a").arg(change.join(".")).arg(upperdir).status().unwrap().success());
+        assert!(
+            std::process::Command::new("cp").arg("-a").arg(change.join(".")).arg(upperdir).status().unwrap().success()
+        );
         let left = self.create(Kind::View, number + 1, self.parent(number));
         let request = Compare {
             scope: Scope::Plugin,
@@ -276,7 +281,7 @@ impl Pool {
             source_date_epoch: None,
         };
         let mut spent = Spent::default();
-        let compared = spent.add(|| self.differ.compare(request, &AtomicBool::new(false))).unwrap();
+        let compared = spent.add(|| self.differ.compare(request, &|| false)).unwrap();
         let report = serde_json::json!({
             "seconds": spent.wall.as_secs_f64(), "cpu_seconds": spent.cpu, "peak_mib": peak_mib(), "base_mib": base,
             "bytes": compared.size, "layers": [compared.diff_id.as_str()],
@@ -331,8 +336,15 @@ fn layers(image: &Path) -> Vec<Layer> {
     let count = fs::read_dir(image).unwrap().count();
     let layer = |number: usize| {
         let mut file = fs::File::open(image.join(number.to_string())).unwrap();
-        let mut hash = Sha256::new();
-        let size = std::io::copy(&mut file, &mut hash).unwrap();
+        let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 64 << 10]);
+        loop {
+            let read = file.read(&mut buffer).unwrap();
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+            size += read as u64;
+        }
         Layer { digest: Digest::from_bytes(Algorithm::Sha256, &hash.finalize()).unwrap(), size }
     };
     (0..count).map(layer).collect()

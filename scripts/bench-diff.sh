@@ -42,16 +42,19 @@ contest() {
 once() {
 	local name=$1 layers=$image/${kind[$1]:-gzip} media=application/vnd.oci.image.layer.v1.tar+${kind[$1]:-gzip} given
 	read -ra given <<<"${options[$name]:-}"
+	if [[ $name == ours* ]]; then
+		given=("${given[@]/#-/--}" --pool "$work/$name/pool" --image "$layers")
+	else
+		given+=(-image "$layers" -media-type "$media" -out "$work/$name/$2")
+	fi
 	cat "$layers"/* >/dev/null
 	case $name in
-	ours*) "$ours" apply --pool "$work/$name/pool" --image "$layers" "${given[@]/#-/--}" ;;
-	igzip*) CONTAINERD_DISABLE_PIGZ=1 reference ;;
-	*) CONTAINERD_DISABLE_PIGZ=1 CONTAINERD_DISABLE_IGZIP=1 reference ;;
+	ours*) "$ours" apply "${given[@]}" ;;
+	igzip*) CONTAINERD_DISABLE_PIGZ=1 "$tools/refapply" bench "${given[@]}" ;;
+	*) CONTAINERD_DISABLE_PIGZ=1 CONTAINERD_DISABLE_IGZIP=1 "$tools/refapply" bench "${given[@]}" ;;
 	esac >"$work/rounds/$name.$2"
 	settle "$name"
 }
-
-reference() { "$tools/refapply" bench -image "$layers" -media-type "$media" -out "$work/$name/$2" "${given[@]}"; }
 
 # compete TITLE NAME...: all rounds, and the table.
 compete() {
