@@ -83,6 +83,10 @@ impl Differ {
 
     fn look(&self, apply: Apply, began: Instant) -> Result<Begun> {
         let Apply { scope, media_type, digest, size, mounts, sync } = apply;
+        // Also what is refused here may be written there, by another differ.
+        for dir in place::directories(&mounts) {
+            self.snapshotter.expect_writing(dir)?;
+        }
         require_layer(&media_type)?;
         let target = Target::open(&mounts, self.settings.userxattr, &self.taken, &self.syncs)?;
         // Also where it will not be read: who pushes the image later will need it.

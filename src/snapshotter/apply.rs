@@ -68,9 +68,37 @@ impl Snapshotter {
         let Some(layer) = self.layout().layer_of(upperdir) else { return Ok(None) };
         let turn = self.take_turn(layer)?;
         // In a transaction, so that a commit either came before, and is seen, or comes after, and sees the turn.
-        let active = self.metadata.write(self.now())?.active_layer(layer)?;
+        let mut txn = self.metadata.write(self.now())?;
+        let mut active = txn.active_layer(layer)?;
+        if let Some(applied) = active.applied.as_mut().filter(|applied| applied.verified && applied.staged.is_none()) {
+            // What comes now may be cut off at any byte. Durable before the first of them.
+            txn.unverify(layer)?;
+            self.note_no_space(txn.commit())?;
+            failpoint::hit("begin apply: unverified");
+            applied.verified = false;
+        } else {
+            drop(txn);
+        }
         let fresh = active.applied.is_none() && !self.dirs.has_content(layer)?;
         Ok(Some(ApplyTurn { snapshotter: self, layer, active, fresh, _turn: turn }))
+    }
+
+    /// Notes that somebody is about to write to an upperdir without asking for its mounts, here or, where this differ does not
+    /// support what is asked for, with containerd's. Nothing happens for a directory that is not one of ours.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn expect_writing(&self, upperdir: &str) -> Result<()> {
+        let Some(layer) = self.layout().layer_of(upperdir) else { return Ok(()) };
+        self.turns.note_mounts(layer);
+        if !self.metadata.layer(layer)?.is_some_and(|record| record.applied) {
+            return Ok(());
+        }
+        let mut txn = self.metadata.write(self.now())?;
+        if txn.unverify(layer)? {
+            self.note_no_space(txn.commit())?;
+        }
+        Ok(())
     }
 
     /// Has a known layer with what is in this blob take the place of extraction, if there is one that can: then there is

@@ -94,7 +94,7 @@ fn what_was_written_into_beside_a_staged_layer_is_not_committed() {
 fn what_somebody_may_have_written_to_is_not_known() {
     let pool = Pool::new();
     type Write<'a> = (&'a str, &'a dyn Fn(&str));
-    let writes: [Write<'_>; 4] = [
+    let writes: [Write<'_>; 7] = [
         // Who asked for the mounts may have used them.
         ("extract-1 mounted", &|name| {
             pool.apply(name, &archive("x"));
@@ -113,6 +113,20 @@ fn what_somebody_may_have_written_to_is_not_known() {
         ("extract-1 applied to twice", &|name| {
             pool.apply(name, &archive("x"));
             pool.apply(name, &archive("y"));
+        }),
+        ("extract-1 applied to twice, in vain", &|name| {
+            pool.apply(name, &archive("x"));
+            let turn = pool.begin(name).unwrap();
+            fs::write(turn.upperdir().join("part of y"), "").unwrap();
+        }),
+        ("extract-1 left to another differ", &|name| {
+            pool.apply(name, &archive("x"));
+            pool.snapshotter.expect_writing(pool.fs(name).to_str().unwrap()).unwrap();
+        }),
+        ("extract-1 left to another differ meanwhile", &|name| {
+            let turn = pool.begin(name).unwrap();
+            pool.snapshotter.expect_writing(pool.fs(name).to_str().unwrap()).unwrap();
+            pool.extract(turn, &archive("x"));
         }),
     ];
     for (name, write) in writes {
@@ -133,7 +147,7 @@ fn what_somebody_may_have_written_to_is_not_known() {
         pool.prepare(name, "");
         assert!(!pool.apply(name, &archive("z")), "{name}");
     }
-    pool.check(9);
+    pool.check(12);
 }
 
 #[test]
