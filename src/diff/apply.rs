@@ -91,16 +91,14 @@ impl Differ {
         let target = Target::open(&mounts, self.settings.userxattr, &self.taken, &self.syncs)?;
         // Also where it will not be read: who pushes the image later will need it.
         let blob = self.sources.open(&scope, &digest, size)?;
+        let sync = sync || self.settings.sync;
         let known = match self.snapshotter.begin_apply(target.path())? {
-            Some(turn) => self.snapshotter.stage_known(&turn, &digest)?,
+            Some(turn) => self.snapshotter.stage_known(&turn, &digest, sync)?,
             None => None,
         };
         Ok(match known {
             Some(known) => Begun::Known(known.into()),
-            None => {
-                let sync = sync || self.settings.sync;
-                Begun::Work(Box::new(Job { scope, digest, blob, target, sync, began }))
-            }
+            None => Begun::Work(Box::new(Job { scope, digest, blob, target, sync, began })),
         })
     }
 
@@ -131,7 +129,7 @@ impl Differ {
         let mut turn = self.snapshotter.begin_apply(target.path())?;
         if let Some(turn) = &mut turn {
             // Somebody may have unpacked the same while this one waited.
-            if let Some(known) = self.snapshotter.stage_known(turn, &digest)? {
+            if let Some(known) = self.snapshotter.stage_known(turn, &digest, sync)? {
                 return Ok((known.into(), "reused"));
             }
             target.parents = turn.parents();

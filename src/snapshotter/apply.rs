@@ -102,18 +102,19 @@ impl Snapshotter {
     }
 
     /// Has a known layer with what is in this blob take the place of extraction, if there is one that can: then there is
-    /// nothing to finish. Nothing was done where there is none. Takes the same time for a layer of any size.
+    /// nothing to finish. Nothing was done where there is none. Takes the same time for a layer of any size. One that is to be
+    /// `durable` is not replaced by one that is not.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the active layer is gone, and those of the store.
-    pub fn stage_known(&self, turn: &ApplyTurn<'_>, blob: &Digest) -> Result<Option<KnownLayer>> {
+    pub fn stage_known(&self, turn: &ApplyTurn<'_>, blob: &Digest, durable: bool) -> Result<Option<KnownLayer>> {
         let ActiveLayer { key, snapshot, .. } = &turn.active;
         let Some(namespace) = self.shares_in(key).filter(|_| turn.fresh) else { return Ok(None) };
         let below = Below::of(snapshot, self.is_overlay(key, snapshot));
         let diff_id = self.metadata.diff_id_of(blob)?;
         let found = self.metadata.known_layer(&namespace, &diff_id, &below.variants())?;
         let Some((layer, known)) = found.filter(|(_, known)| below.can_have(known)) else { return Ok(None) };
-        if !self.can_replace(layer, &known, turn.layer)? {
+        if durable && !known.boot.is_empty() || !self.can_replace(layer, &known, turn.layer)? {
             return Ok(None);
         }
         let mut txn = self.metadata.write(self.now())?;

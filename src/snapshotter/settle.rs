@@ -108,10 +108,11 @@ impl Snapshotter {
         let Some((other, of_other)) = self.metadata.known_layer(&known.namespace, &known.diff_id, variant)? else {
             return Ok(None);
         };
-        if self.is_sound(&of_other.boot) {
+        let is_less_durable = known.boot.is_empty() && !of_other.boot.is_empty();
+        if self.is_sound(&of_other.boot) && !is_less_durable {
             return Ok(Some((other, self.can_replace(other, &of_other, layer)?)));
         }
-        // Nobody will use it any more; this one takes its place for those to come.
+        // Nobody else will use it; this one, on whose durability somebody may rely, takes its place for those to come.
         let mut txn = self.metadata.write(self.now())?;
         txn.no_longer_known(other)?;
         txn.commit_unsynced()?;

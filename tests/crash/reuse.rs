@@ -138,7 +138,7 @@ impl Work {
             }
             Stage(name, archive) => {
                 let turn = self.begin(name);
-                assert!(self.snapshotter.stage_known(&turn, &digest(archive)).unwrap().is_some());
+                assert!(self.snapshotter.stage_known(&turn, &digest(archive), false).unwrap().is_some());
             }
             Fetch(name, archive) => {
                 let diff_id = digest(&format!("-{archive}")).as_str().to_owned();

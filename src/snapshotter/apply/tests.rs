@@ -137,7 +137,7 @@ impl Pool {
     /// Does what the differ does with an archive: stages it, or extracts it. Returns whether it was staged.
     fn apply(&self, name: &str, archive: &Archive) -> bool {
         let turn = self.begin(name).unwrap();
-        if let Some(known) = self.snapshotter.stage_known(&turn, &digest(archive.name)).unwrap() {
+        if let Some(known) = self.snapshotter.stage_known(&turn, &digest(archive.name), false).unwrap() {
             assert_eq!(known, KnownLayer { diff_id: digest(&format!("-{}", archive.name)), size: 7 });
             return true;
         }

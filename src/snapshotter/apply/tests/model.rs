@@ -140,7 +140,7 @@ impl Model {
         let mut turn = pool.begin(&active_key(active)).unwrap();
         let fresh = it.files.is_empty() && it.pure.is_none() && !it.touched;
         assert_eq!(turn.is_fresh(), fresh);
-        if pool.snapshotter.stage_known(&turn, &digest(ARCHIVES[archive])).unwrap().is_some() {
+        if pool.snapshotter.stage_known(&turn, &digest(ARCHIVES[archive]), false).unwrap().is_some() {
             assert!(fresh);
             it.staged = true;
             it.pure = Some(archive);

@@ -181,7 +181,7 @@ fn a_second_archive_onto_a_staged_layer_takes_it_back() {
     let mut turn = pool.begin("extract-2 base").unwrap();
     assert!(!turn.is_fresh());
     assert_eq!(turn.staged(), Some(&digest("x")));
-    assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x")).unwrap(), None);
+    assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x"), false).unwrap(), None);
     assert_eq!(pool.snapshotter.unstage(&mut turn).unwrap(), Some(digest("x")));
     assert_eq!((turn.staged(), pool.references(layer)), (None, 1));
     assert_eq!(pool.snapshotter.unstage(&mut turn).unwrap(), None);
@@ -218,7 +218,7 @@ fn sharing_can_be_off_or_within_namespaces() {
     pool.snapshotter.create(create(own.clone())).unwrap();
     let layer = pool.snapshotter.metadata().snapshot(&own).unwrap().layer.unwrap();
     let turn = pool.snapshotter.begin_apply(&pool.snapshotter.layout().upperdir(layer)).unwrap().unwrap();
-    assert!(pool.snapshotter.stage_known(&turn, &digest("x")).unwrap().is_some());
+    assert!(pool.snapshotter.stage_known(&turn, &digest("x"), false).unwrap().is_some());
     drop(turn);
     pool.remove("a/1/one");
     pool.remove("a/3/two");
@@ -234,7 +234,7 @@ fn a_layer_is_found_by_its_blobs_and_by_what_is_in_them() {
     // Another compression of the same.
     pool.prepare("extract-2 two", "");
     let turn = pool.begin("extract-2 two").unwrap();
-    assert!(pool.snapshotter.stage_known(&turn, &digest("X")).unwrap().is_none());
+    assert!(pool.snapshotter.stage_known(&turn, &digest("X"), false).unwrap().is_none());
     pool.snapshotter.finish_apply(turn, Applied { blob: Some(digest("X")), ..applied(&archive("x")) }).unwrap();
     pool.commit("two", "extract-2 two", "");
     assert_eq!(pool.layer("two"), pool.layer("one"));
@@ -242,7 +242,7 @@ fn a_layer_is_found_by_its_blobs_and_by_what_is_in_them() {
         let name = format!("extract-3 {number}");
         pool.prepare(&name, "");
         let turn = pool.begin(&name).unwrap();
-        assert!(pool.snapshotter.stage_known(&turn, &digest(blob)).unwrap().is_some(), "{blob}");
+        assert!(pool.snapshotter.stage_known(&turn, &digest(blob), false).unwrap().is_some(), "{blob}");
     }
     pool.check(4);
 }
@@ -274,4 +274,30 @@ fn a_known_layer_without_its_directory_is_not_staged() {
     fs::rename(pool.fs("one"), pool.fs("one").with_file_name("lost")).unwrap();
     pool.prepare("extract-2 one", "");
     assert!(!pool.apply("extract-2 one", &archive("x")));
+}
+
+#[test]
+fn a_layer_that_is_to_be_durable_is_not_replaced_by_one_that_is_not() {
+    let pool = Pool::new();
+    pool.prepare("extract-1 one", "");
+    let turn = pool.begin("extract-1 one").unwrap();
+    pool.snapshotter.finish_apply(turn, Applied { durable: false, ..applied(&archive("x")) }).unwrap();
+    pool.commit("one", "extract-1 one", "");
+    pool.prepare("extract-1 two", "");
+    let turn = pool.begin("extract-1 two").unwrap();
+    assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x"), true).unwrap(), None);
+    pool.extract(turn, &archive("x"));
+    pool.commit("two", "extract-1 two", "");
+    assert_ne!(pool.layer("two"), pool.layer("one"));
+    // It is the one that is found from now on, whatever is asked for.
+    for (name, durable) in [("three", true), ("four", false)] {
+        let active = active(name);
+        pool.prepare(&active, "");
+        let turn = pool.begin(&active).unwrap();
+        assert!(pool.snapshotter.stage_known(&turn, &digest("x"), durable).unwrap().is_some());
+        drop(turn);
+        pool.commit(name, &active, "");
+        assert_eq!(pool.layer(name), pool.layer("two"));
+    }
+    pool.check(2);
 }
