@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::overlay::Mount;
-use crate::snapshotter::{Applied, ApplyTurn, KnownLayer};
+use crate::snapshotter::{Applied, KnownLayer};
 use crate::types::{Digest, Scope};
 use crate::{Chain, Error, Result};
 
@@ -133,13 +133,15 @@ impl Differ {
                 return Ok((known.into(), "reused"));
             }
             target.parents = turn.parents();
-            if let Some(staged) = turn.staged() {
-                // Before anything is taken back.
-                let below = self.sources.open(&scope, staged, 0)?;
-                self.snapshotter.unstage(turn)?;
+            if let Some(staged) = turn.staged().cloned() {
+                // The layer is taken back only when what it holds is here.
+                let below = self.sources.open(&scope, &staged, 0)?;
                 let watch = Watch::new(self, &target, Some(turn), stop);
                 let extracted = self.extract(below, &target, &watch);
-                extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
+                let (uncompressed, extracted) =
+                    extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
+                // The sync for what follows is for all that is there.
+                self.snapshotter.unstage(turn, applied(staged, &uncompressed, extracted, sync))?;
                 target.keep();
             }
         }
@@ -153,7 +155,7 @@ impl Differ {
         });
         let (uncompressed, extracted) = extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
         if let Some(turn) = turn {
-            self.record(turn, digest, &uncompressed, extracted, sync)?;
+            self.snapshotter.finish_apply(turn, applied(digest, &uncompressed, extracted, sync))?;
         }
         metrics::counter!("leasehold_apply_bytes_total").increment(uncompressed.size);
         Ok((uncompressed, "extracted"))
@@ -171,27 +173,19 @@ impl Differ {
             Err(err) => Err(stream.failure().unwrap_or(err)),
         }
     }
-
-    /// Has the snapshotter know what is in the layer now.
-    fn record(
-        &self,
-        turn: ApplyTurn<'_>,
-        blob: Digest,
-        uncompressed: &Uncompressed,
-        extracted: Extracted,
-        durable: bool,
-    ) -> Result<()> {
-        let Extracted { usage, implicit, whiteouts, opaque, .. } = extracted;
-        let Uncompressed { diff_id, size } = uncompressed.clone();
-        let applied = Applied { blob: Some(blob), diff_id, size, usage, implicit, whiteouts, opaque, durable };
-        self.snapshotter.finish_apply(turn, applied)
-    }
 }
 
 impl From<KnownLayer> for Uncompressed {
     fn from(known: KnownLayer) -> Uncompressed {
         Uncompressed { diff_id: known.diff_id, size: known.size }
     }
+}
+
+/// What the snapshotter is to know of what was extracted.
+fn applied(blob: Digest, uncompressed: &Uncompressed, extracted: Extracted, durable: bool) -> Applied {
+    let Extracted { usage, implicit, whiteouts, opaque, .. } = extracted;
+    let Uncompressed { diff_id, size } = uncompressed.clone();
+    Applied { blob: Some(blob), diff_id, size, usage, implicit, whiteouts, opaque, durable }
 }
 
 fn outcome(err: &Error) -> &'static str {

@@ -129,22 +129,24 @@ impl Snapshotter {
         Ok(Some(KnownLayer { diff_id: known.diff_id, size: known.size }))
     }
 
-    /// Takes back a layer that was staged, because more is to be applied: what it holds has to be extracted first, from the blob
-    /// that is returned and that the caller has looked for before. `None` when nothing was staged.
+    /// Takes back a layer that was staged, because more is to be applied. What it holds was extracted before this, as `extracted`
+    /// says: until now, Commit would have refused what is there. Nothing happens when nothing was staged.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the active layer is gone, and those of the store.
-    pub fn unstage(&self, turn: &mut ApplyTurn<'_>) -> Result<Option<Digest>> {
-        let Some(blob) = turn.staged().cloned() else { return Ok(None) };
+    /// [`Error::NotFound`] when the active layer is gone, and those of the store. The layer may be taken back then, so that what
+    /// was extracted has to stay.
+    pub fn unstage(&self, turn: &mut ApplyTurn<'_>, extracted: Applied) -> Result<()> {
+        if turn.staged().is_none() {
+            return Ok(());
+        }
+        let applied = self.applied_layer(turn, extracted)?;
         let mut txn = self.metadata.write(self.now())?;
-        let trashed = txn.unstage(turn.layer)?;
-        self.note_no_space(txn.commit())?;
+        let trashed = txn.unstage(turn.layer, &applied)?;
+        self.note_no_space(txn.commit()).inspect_err(|_| self.note_unclear(&trashed))?;
         failpoint::hit("unstage: record written");
         self.reclaim(&trashed);
-        if let Some(applied) = &mut turn.active.applied {
-            (applied.staged, applied.verified) = (None, false);
-        }
-        Ok(Some(blob))
+        turn.active.applied = Some(applied);
+        Ok(())
     }
 
     /// Records what was applied, so that Commit knows what the layer holds. Only a layer that nothing else was applied to or
@@ -154,6 +156,23 @@ impl Snapshotter {
     /// [`Error::NotFound`] when the layer was removed meanwhile, [`Error::Invalid`] when Commit would have too much to do, and
     /// those of the store.
     pub fn finish_apply(&self, turn: ApplyTurn<'_>, applied: Applied) -> Result<()> {
+        let applied = self.applied_layer(&turn, applied)?;
+        let mut txn = self.metadata.write(self.now())?;
+        txn.set_applied(turn.layer, &applied)?;
+        failpoint::hit("finish apply: before the record");
+        self.note_no_space(txn.commit_unsynced())?;
+        failpoint::hit("finish apply: record written");
+        // Only now: who asks for the mounts later finds the record.
+        if applied.verified && self.turns.meanwhile(turn.layer).mounts {
+            let mut txn = self.metadata.write(self.now())?;
+            txn.unverify(turn.layer)?;
+            self.note_no_space(txn.commit_unsynced())?;
+        }
+        Ok(())
+    }
+
+    /// Says what a layer holds after something was applied to it.
+    fn applied_layer(&self, turn: &ApplyTurn<'_>, applied: Applied) -> Result<AppliedLayer> {
         let ActiveLayer { key, snapshot, applied: before } = &turn.active;
         let Applied { blob, diff_id, size, usage, mut implicit, mut whiteouts, mut opaque, durable } = applied;
         if let Some(before) = before {
@@ -174,7 +193,7 @@ impl Snapshotter {
         } else {
             require_short([&implicit, &whiteouts, &opaque])?;
         }
-        let applied = AppliedLayer {
+        Ok(AppliedLayer {
             diff_id,
             size,
             blob,
@@ -186,19 +205,7 @@ impl Snapshotter {
             verified: turn.fresh && self.is_overlay(key, snapshot),
             boot: if durable { "".into() } else { self.boot.clone() },
             base: false,
-        };
-        let mut txn = self.metadata.write(self.now())?;
-        txn.set_applied(turn.layer, &applied)?;
-        failpoint::hit("finish apply: before the record");
-        self.note_no_space(txn.commit_unsynced())?;
-        failpoint::hit("finish apply: record written");
-        // Only now: who asks for the mounts later finds the record.
-        if applied.verified && self.turns.meanwhile(turn.layer).mounts {
-            let mut txn = self.metadata.write(self.now())?;
-            txn.unverify(turn.layer)?;
-            self.note_no_space(txn.commit_unsynced())?;
-        }
-        Ok(())
+        })
     }
 
     /// Whether what is applied to an active snapshot is applied to the upperdir of an overlay, where whiteouts stay.

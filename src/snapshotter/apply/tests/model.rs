@@ -147,10 +147,11 @@ impl Model {
             it.files.insert(ARCHIVES[archive].to_owned());
             return;
         }
-        if let Some(blob) = pool.snapshotter.unstage(&mut turn).unwrap() {
+        if let Some(blob) = turn.staged().cloned() {
             assert!(it.staged);
-            let before = ARCHIVES.iter().find(|name| digest(name) == blob).unwrap();
-            fs::write(turn.upperdir().join(before), before).unwrap();
+            let before = (0..ARCHIVES.len()).find(|number| digest(ARCHIVES[*number]) == blob).unwrap();
+            fs::write(turn.upperdir().join(ARCHIVES[before]), ARCHIVES[before]).unwrap();
+            pool.snapshotter.unstage(&mut turn, applied(&archive_of(before))).unwrap();
         }
         pool.extract(turn, &archive_of(archive));
         it.pure = fresh.then_some(archive);

@@ -178,15 +178,23 @@ fn a_second_archive_onto_a_staged_layer_takes_it_back() {
     let layer = pool.layer("base");
     pool.prepare("extract-2 base", "");
     assert!(pool.apply("extract-2 base", &archive("x")));
-    let mut turn = pool.begin("extract-2 base").unwrap();
+    let turn = pool.begin("extract-2 base").unwrap();
     assert!(!turn.is_fresh());
     assert_eq!(turn.staged(), Some(&digest("x")));
     assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x"), false).unwrap(), None);
-    assert_eq!(pool.snapshotter.unstage(&mut turn).unwrap(), Some(digest("x")));
-    assert_eq!((turn.staged(), pool.references(layer)), (None, 1));
-    assert_eq!(pool.snapshotter.unstage(&mut turn).unwrap(), None);
     fs::write(turn.upperdir().join("x"), "x").unwrap();
+    // Until what it holds is here, it stays.
+    drop(turn);
+    assert!(matches!(pool.try_commit("part", "extract-2 base", ""), Err(Error::WrongState { .. })));
+    let mut turn = pool.begin("extract-2 base").unwrap();
+    assert_eq!((turn.staged(), pool.references(layer)), (Some(&digest("x")), 2));
+    let lists = Archive { implicit: vec!["usr"], whiteouts: vec!["gone"], opaque: vec!["etc"], ..archive("x") };
+    pool.snapshotter.unstage(&mut turn, applied(&lists)).unwrap();
+    assert_eq!((turn.staged(), pool.references(layer)), (None, 1));
     pool.extract(turn, &archive("y"));
+    let kept = pool.snapshotter.metadata().applied(pool.layer("extract-2 base")).unwrap().unwrap();
+    assert_eq!((kept.implicit.len(), kept.whiteouts.len(), kept.opaque.len()), (1, 1, 1), "of the first archive");
+    fs::create_dir_all(pool.fs("extract-2 base").join("etc")).unwrap();
     pool.commit("both", "extract-2 base", "");
     assert_ne!(pool.layer("both"), layer);
     pool.prepare("extract-3 y", "");
