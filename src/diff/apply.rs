@@ -154,8 +154,13 @@ impl Differ {
             Ok(extracted)
         });
         let (uncompressed, extracted) = extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
-        if let Some(turn) = turn {
-            self.snapshotter.finish_apply(turn, applied(digest, &uncompressed, extracted, sync))?;
+        if let Some(turn) = &turn {
+            let recorded = self.snapshotter.record_applied(turn, applied(digest, &uncompressed, extracted, sync));
+            recorded.inspect_err(|_| {
+                if turn.is_fresh() && self.snapshotter.forget_applied(turn).is_ok() {
+                    watch.undo();
+                }
+            })?;
         }
         metrics::counter!("leasehold_apply_bytes_total").increment(uncompressed.size);
         Ok((uncompressed, "extracted"))

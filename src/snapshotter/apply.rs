@@ -156,7 +156,15 @@ impl Snapshotter {
     /// [`Error::NotFound`] when the layer was removed meanwhile, [`Error::Invalid`] when Commit would have too much to do, and
     /// those of the store.
     pub fn finish_apply(&self, turn: ApplyTurn<'_>, applied: Applied) -> Result<()> {
-        let applied = self.applied_layer(&turn, applied)?;
+        self.record_applied(&turn, applied)
+    }
+
+    /// Like [`finish_apply`](Self::finish_apply), within the turn.
+    ///
+    /// # Errors
+    /// As for [`finish_apply`](Self::finish_apply). The record may be there then: see [`forget_applied`](Self::forget_applied).
+    pub fn record_applied(&self, turn: &ApplyTurn<'_>, applied: Applied) -> Result<()> {
+        let applied = self.applied_layer(turn, applied)?;
         let mut txn = self.metadata.write(self.now())?;
         txn.set_applied(turn.layer, &applied)?;
         failpoint::hit("finish apply: before the record");
@@ -168,6 +176,20 @@ impl Snapshotter {
             txn.unverify(turn.layer)?;
             self.note_no_space(txn.commit_unsynced())?;
         }
+        Ok(())
+    }
+
+    /// Makes sure that nothing is recorded of what was applied to an empty layer, so that it can be emptied again. Nothing
+    /// else would do: a failed write may have been carried out, and an empty layer must not be taken for what was applied.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the layer was removed meanwhile, and those of the store. What was applied has to stay.
+    pub fn forget_applied(&self, turn: &ApplyTurn<'_>) -> Result<()> {
+        let mut txn = self.metadata.write(self.now())?;
+        txn.active_layer(turn.layer)?;
+        let trashed = txn.drop_applied(turn.layer)?;
+        self.note_no_space(txn.commit()).inspect_err(|_| self.note_unclear(&trashed))?;
+        self.reclaim(&trashed);
         Ok(())
     }
 

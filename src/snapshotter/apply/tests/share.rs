@@ -309,3 +309,18 @@ fn a_layer_that_is_to_be_durable_is_not_replaced_by_one_that_is_not() {
     }
     pool.check(2);
 }
+
+#[test]
+fn what_was_recorded_of_an_empty_layer_can_be_forgotten() {
+    let pool = Pool::new();
+    pool.prepare("extract-1 one", "");
+    let turn = pool.begin("extract-1 one").unwrap();
+    pool.snapshotter.record_applied(&turn, applied(&archive("x"))).unwrap();
+    pool.snapshotter.forget_applied(&turn).unwrap();
+    drop(turn);
+    assert!(pool.begin("extract-1 one").unwrap().is_fresh());
+    pool.commit("one", "extract-1 one", "");
+    pool.prepare("extract-2 one", "");
+    assert!(!pool.apply("extract-2 one", &archive("x")), "an empty layer is taken for what was applied");
+    pool.check(2);
+}
