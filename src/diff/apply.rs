@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::overlay::Mount;
-use crate::snapshotter::{Applied, KnownLayer};
+use crate::snapshotter::{Applied, ApplyTurn, KnownLayer};
 use crate::types::{Digest, Scope};
 use crate::{Chain, Error, Result};
 
@@ -24,6 +24,7 @@ use super::extract::{self, Extracted, extract};
 use super::source::Blob;
 use super::stream::{Stream, Uncompressed, require_layer};
 
+use self::place::Place;
 pub(super) use self::sync::Syncs;
 pub(super) use self::target::Taken;
 use self::target::Target;
@@ -92,7 +93,7 @@ impl Differ {
         // Also where it will not be read: who pushes the image later will need it.
         let blob = self.sources.open(&scope, &digest, size)?;
         let sync = sync || self.settings.sync;
-        let known = match self.snapshotter.begin_apply(target.path())? {
+        let known = match self.begin_turn(&target)? {
             Some(turn) => self.snapshotter.stage_known(&turn, &digest, sync)?,
             None => None,
         };
@@ -126,7 +127,7 @@ impl Differ {
 
     fn try_apply(&self, job: Job, stop: &AtomicBool) -> Result<(Uncompressed, &'static str)> {
         let Job { scope, digest, blob, mut target, sync, .. } = job;
-        let mut turn = self.snapshotter.begin_apply(target.path())?;
+        let mut turn = self.begin_turn(&target)?;
         if let Some(turn) = &mut turn {
             // Somebody may have unpacked the same while this one waited.
             if let Some(known) = self.snapshotter.stage_known(turn, &digest, sync)? {
@@ -164,6 +165,17 @@ impl Differ {
         }
         metrics::counter!("leasehold_apply_bytes_total").increment(uncompressed.size);
         Ok((uncompressed, "extracted"))
+    }
+
+    /// Takes the turn on a layer of ours.
+    fn begin_turn(&self, target: &Target) -> Result<Option<ApplyTurn<'_>>> {
+        let Some(mut turn) = self.snapshotter.begin_apply(target.path())? else { return Ok(None) };
+        // A client may say that an upperdir is a plain directory, where whiteouts leave nothing behind.
+        let own = Place::of(&turn.mounts(), self.settings.userxattr);
+        if !own.is_ok_and(|own| own.whiteouts == target.whiteouts) {
+            turn.apply_otherwise();
+        }
+        Ok(Some(turn))
     }
 
     fn extract(&self, blob: Blob, target: &Target, watch: &Watch<'_>) -> Result<(Uncompressed, Extracted)> {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::metadata::{ActiveLayer, AppliedLayer, Snapshot, Usage};
+use crate::overlay::Mount;
 use crate::types::{Digest, LayerId, SnapshotKey};
 use crate::{Error, Resource, Result, failpoint, overlay};
 
@@ -55,6 +56,8 @@ pub struct ApplyTurn<'s> {
     layer: LayerId,
     active: ActiveLayer,
     fresh: bool,
+    /// Whether the layer's own mounts would show whiteouts as what is applied has them.
+    as_mounted: bool,
     _turn: Applying<'s>,
 }
 
@@ -80,7 +83,7 @@ impl Snapshotter {
             drop(txn);
         }
         let fresh = active.applied.is_none() && !self.dirs.has_content(layer)?;
-        Ok(Some(ApplyTurn { snapshotter: self, layer, active, fresh, _turn: turn }))
+        Ok(Some(ApplyTurn { snapshotter: self, layer, active, fresh, as_mounted: true, _turn: turn }))
     }
 
     /// Notes that somebody is about to write to an upperdir without asking for its mounts, here or, where this differ does not
@@ -109,7 +112,7 @@ impl Snapshotter {
     /// [`Error::NotFound`] when the active layer is gone, and those of the store.
     pub fn stage_known(&self, turn: &ApplyTurn<'_>, blob: &Digest, durable: bool) -> Result<Option<KnownLayer>> {
         let ActiveLayer { key, snapshot, .. } = &turn.active;
-        let Some(namespace) = self.shares_in(key).filter(|_| turn.fresh) else { return Ok(None) };
+        let Some(namespace) = self.shares_in(key).filter(|_| turn.fresh && turn.as_mounted) else { return Ok(None) };
         let below = Below::of(snapshot, self.is_overlay(key, snapshot));
         let diff_id = self.metadata.diff_id_of(blob)?;
         let found = self.metadata.known_layer(&namespace, &diff_id, &below.variants())?;
@@ -224,7 +227,7 @@ impl Snapshotter {
             whiteouts,
             opaque,
             staged: None,
-            verified: turn.fresh && self.is_overlay(key, snapshot),
+            verified: turn.fresh && turn.as_mounted && self.is_overlay(key, snapshot),
             boot: if durable { "".into() } else { self.boot.clone() },
             base: false,
         })
@@ -251,6 +254,16 @@ impl ApplyTurn<'_> {
     pub fn parents(&self) -> Vec<PathBuf> {
         let layout = self.snapshotter.layout();
         self.active.snapshot.parent_layers.iter().map(|layer| layout.upperdir(*layer).into()).collect()
+    }
+
+    /// Returns what shows the layer.
+    pub fn mounts(&self) -> Vec<Mount> {
+        self.snapshotter.mounts_of(&self.active.key, &self.active.snapshot, None)
+    }
+
+    /// Notes that whiteouts are not made as its own mounts have them: so nobody else is to have the layer, nor it that of others.
+    pub fn apply_otherwise(&mut self) {
+        self.as_mounted = false;
     }
 
     /// Whether nothing was applied before, and nothing was written.

@@ -152,7 +152,7 @@ fn what_somebody_may_have_written_to_is_not_known() {
 
 #[test]
 fn privileged_what_was_mounted_after_it_was_applied_is_not_known() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let pool = Pool::new();
@@ -323,4 +323,25 @@ fn what_was_recorded_of_an_empty_layer_can_be_forgotten() {
     pool.prepare("extract-2 one", "");
     assert!(!pool.apply("extract-2 one", &archive("x")), "an empty layer is taken for what was applied");
     pool.check(2);
+}
+
+#[test]
+fn what_was_applied_otherwise_than_through_its_mounts_is_not_known_and_nothing_takes_its_place() {
+    let pool = Pool::new();
+    for name in ["one", "two"] {
+        let active = active(name);
+        pool.prepare(&active, "");
+        let mut turn = pool.begin(&active).unwrap();
+        turn.apply_otherwise();
+        assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x"), false).unwrap(), None);
+        pool.extract(turn, &archive("x"));
+        pool.commit(name, &active, "");
+        pool.prepare("extract-2 x", "");
+        assert_eq!(pool.apply("extract-2 x", &archive("x")), name == "two");
+        // The second finds it known.
+        pool.try_commit("known", "extract-2 x", "").ok();
+        pool.snapshotter.remove(&key("extract-2 x")).ok();
+    }
+    assert_ne!(pool.layer("one"), pool.layer("known"));
+    assert_ne!(pool.layer("two"), pool.layer("known"));
 }
