@@ -1,5 +1,6 @@
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -231,6 +232,16 @@ fn applied(archive: &Archive) -> Applied {
         opaque: paths(&archive.opaque),
         durable: true,
     }
+}
+
+/// Whether a test can be done. One that cannot says so, not by `eprintln!`, which is silent in a test that passes.
+fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        let test = std::thread::current();
+        let _ = writeln!(std::io::stderr(), "SKIPPED needs root: {}", test.name().unwrap_or_default());
+    }
+    is_root
 }
 
 fn whiteout(path: &Path) {
