@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::metadata::{ActiveLayer, AppliedLayer, Snapshot, Usage};
 use crate::overlay::Mount;
-use crate::types::{Digest, LayerId, SnapshotKey};
+use crate::types::{Digest, LayerId, SnapshotKey, label};
 use crate::{Error, Resource, Result, failpoint, overlay};
 
 use super::Snapshotter;
@@ -112,7 +112,10 @@ impl Snapshotter {
     /// [`Error::NotFound`] when the active layer is gone, and those of the store.
     pub fn stage_known(&self, turn: &ApplyTurn<'_>, blob: &Digest, durable: bool) -> Result<Option<KnownLayer>> {
         let ActiveLayer { key, snapshot, .. } = &turn.active;
-        let Some(namespace) = self.shares_in(key).filter(|_| turn.fresh && turn.as_mounted) else { return Ok(None) };
+        if !turn.fresh || !turn.as_mounted || !is_unpacked(key, snapshot) || self.dirs.was_mounted(turn.layer)? {
+            return Ok(None);
+        }
+        let Some(namespace) = self.shares_in(key) else { return Ok(None) };
         let below = Below::of(snapshot, self.is_overlay(key, snapshot));
         let diff_id = self.metadata.diff_id_of(blob)?;
         let found = self.metadata.known_layer(&namespace, &diff_id, &below.variants())?;
@@ -287,6 +290,12 @@ impl ApplyTurn<'_> {
     pub fn is_removed(&self) -> bool {
         self.snapshotter.turns.meanwhile(self.layer).removed
     }
+}
+
+/// Whether a snapshot is there to be unpacked into and committed, and no more. Who uses the mounts that Prepare returned for
+/// anything else would not see what is staged.
+fn is_unpacked(key: &SnapshotKey, snapshot: &Snapshot) -> bool {
+    key.client_key().starts_with("extract-") || snapshot.labels.get(label::SNAPSHOT_REF).is_some()
 }
 
 /// Fails where a commit would hold up containerd for long, should it change what is below the layer.

@@ -11,7 +11,7 @@ use super::*;
 use crate::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
 use crate::overlay::{LayerDirs, Layout, Mount, MountOptions};
 use crate::store::Durability;
-use crate::types::{Labels, SnapshotKey, label};
+use crate::types::Labels;
 
 mod commit;
 mod damage;

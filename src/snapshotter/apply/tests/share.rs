@@ -67,9 +67,9 @@ fn a_staged_layer_is_shown_and_given_back() {
 fn a_staged_layer_without_parents_is_shown_below_an_empty_one() {
     let pool = Pool::new();
     pool.unpack("base", "", &archive("base"));
-    pool.prepare("other", "");
-    assert!(pool.apply("other", &archive("base")));
-    let [mount] = &pool.snapshotter.mounts(&key("other")).unwrap()[..] else { panic!("one mount") };
+    pool.prepare("extract-1 other", "");
+    assert!(pool.apply("extract-1 other", &archive("base")));
+    let [mount] = &pool.snapshotter.mounts(&key("extract-1 other")).unwrap()[..] else { panic!("one mount") };
     assert_eq!(mount.kind, "overlay");
     let lowerdir = format!("lowerdir={}", pool.snapshotter.layout().upperdir(pool.layer("base")));
     assert!(mount.options.contains(&lowerdir), "{mount:?}");
@@ -344,4 +344,24 @@ fn what_was_applied_otherwise_than_through_its_mounts_is_not_known_and_nothing_t
     }
     assert_ne!(pool.layer("one"), pool.layer("known"));
     assert_ne!(pool.layer("two"), pool.layer("known"));
+}
+
+#[test]
+fn a_layer_is_staged_only_for_who_unpacks_and_uses_no_mount() {
+    let pool = Pool::new();
+    pool.unpack("base", "", &archive("x"));
+    pool.prepare("container", "");
+    assert!(!pool.apply("container", &archive("x")));
+    pool.prepare_with("named", "", labels(&[(label::SNAPSHOT_REF, "sha256:1")]));
+    assert!(pool.apply("named", &archive("x")));
+    pool.prepare("extract-1 mounted", "");
+    // What the kernel leaves.
+    fs::create_dir(pool.snapshotter.layout().workdir(pool.layer("extract-1 mounted")) + "/work").unwrap();
+    assert!(!pool.apply("extract-1 mounted", &archive("x")));
+
+    fs::set_permissions(pool.fs("named"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(matches!(pool.try_commit("name", "named", ""), Err(Error::WrongState { .. })));
+    fs::set_permissions(pool.fs("named"), fs::Permissions::from_mode(0o755)).unwrap();
+    pool.commit("name", "named", "");
+    assert_eq!(pool.layer("name"), pool.layer("base"));
 }
