@@ -24,6 +24,7 @@ use super::extract::{self, Extracted, extract};
 use super::source::Blob;
 use super::stream::{Stream, Uncompressed, require_layer};
 
+use self::place::Place;
 pub(super) use self::sync::Syncs;
 pub(super) use self::target::Taken;
 use self::target::Target;
@@ -83,20 +84,22 @@ impl Differ {
 
     fn look(&self, apply: Apply, began: Instant) -> Result<Begun> {
         let Apply { scope, media_type, digest, size, mounts, sync } = apply;
+        // Also what is refused here may be written there, by another differ.
+        for dir in place::directories(&mounts) {
+            self.snapshotter.expect_writing(dir)?;
+        }
         require_layer(&media_type)?;
         let target = Target::open(&mounts, self.settings.userxattr, &self.taken, &self.syncs)?;
         // Also where it will not be read: who pushes the image later will need it.
         let blob = self.sources.open(&scope, &digest, size)?;
-        let known = match self.snapshotter.begin_apply(target.path())? {
-            Some(turn) => self.snapshotter.stage_known(&turn, &digest)?,
+        let sync = sync || self.settings.sync;
+        let known = match self.begin_turn(&target)? {
+            Some(turn) => self.snapshotter.stage_known(&turn, &digest, sync)?,
             None => None,
         };
         Ok(match known {
             Some(known) => Begun::Known(known.into()),
-            None => {
-                let sync = sync || self.settings.sync;
-                Begun::Work(Box::new(Job { scope, digest, blob, target, sync, began }))
-            }
+            None => Begun::Work(Box::new(Job { scope, digest, blob, target, sync, began })),
         })
     }
 
@@ -124,20 +127,22 @@ impl Differ {
 
     fn try_apply(&self, job: Job, stop: &AtomicBool) -> Result<(Uncompressed, &'static str)> {
         let Job { scope, digest, blob, mut target, sync, .. } = job;
-        let mut turn = self.snapshotter.begin_apply(target.path())?;
+        let mut turn = self.begin_turn(&target)?;
         if let Some(turn) = &mut turn {
             // Somebody may have unpacked the same while this one waited.
-            if let Some(known) = self.snapshotter.stage_known(turn, &digest)? {
+            if let Some(known) = self.snapshotter.stage_known(turn, &digest, sync)? {
                 return Ok((known.into(), "reused"));
             }
             target.parents = turn.parents();
-            if let Some(staged) = turn.staged() {
-                // Before anything is taken back.
-                let below = self.sources.open(&scope, staged, 0)?;
-                self.snapshotter.unstage(turn)?;
+            if let Some(staged) = turn.staged().cloned() {
+                // The layer is taken back only when what it holds is here.
+                let below = self.sources.open(&scope, &staged, 0)?;
                 let watch = Watch::new(self, &target, Some(turn), stop);
                 let extracted = self.extract(below, &target, &watch);
-                extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
+                let (uncompressed, extracted) =
+                    extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
+                // The sync for what follows is for all that is there.
+                self.snapshotter.unstage(turn, applied(staged, &uncompressed, extracted, sync))?;
                 target.keep();
             }
         }
@@ -150,11 +155,27 @@ impl Differ {
             Ok(extracted)
         });
         let (uncompressed, extracted) = extracted.map_err(|err| watch.explain(err)).inspect_err(|_| watch.undo())?;
-        if let Some(turn) = turn {
-            self.record(turn, digest, &uncompressed, extracted, sync)?;
+        if let Some(turn) = &turn {
+            let recorded = self.snapshotter.record_applied(turn, applied(digest, &uncompressed, extracted, sync));
+            recorded.inspect_err(|_| {
+                if turn.is_fresh() && self.snapshotter.forget_applied(turn).is_ok() {
+                    watch.undo();
+                }
+            })?;
         }
         metrics::counter!("leasehold_apply_bytes_total").increment(uncompressed.size);
         Ok((uncompressed, "extracted"))
+    }
+
+    /// Takes the turn on a layer of ours.
+    fn begin_turn(&self, target: &Target) -> Result<Option<ApplyTurn<'_>>> {
+        let Some(mut turn) = self.snapshotter.begin_apply(target.path())? else { return Ok(None) };
+        // A client may say that an upperdir is a plain directory, where whiteouts leave nothing behind.
+        let own = Place::of(&turn.mounts(), self.settings.userxattr);
+        if !own.is_ok_and(|own| own.whiteouts == target.whiteouts) {
+            turn.apply_otherwise();
+        }
+        Ok(Some(turn))
     }
 
     fn extract(&self, blob: Blob, target: &Target, watch: &Watch<'_>) -> Result<(Uncompressed, Extracted)> {
@@ -169,27 +190,19 @@ impl Differ {
             Err(err) => Err(stream.failure().unwrap_or(err)),
         }
     }
-
-    /// Has the snapshotter know what is in the layer now.
-    fn record(
-        &self,
-        turn: ApplyTurn<'_>,
-        blob: Digest,
-        uncompressed: &Uncompressed,
-        extracted: Extracted,
-        durable: bool,
-    ) -> Result<()> {
-        let Extracted { usage, implicit, whiteouts, opaque, .. } = extracted;
-        let Uncompressed { diff_id, size } = uncompressed.clone();
-        let applied = Applied { blob: Some(blob), diff_id, size, usage, implicit, whiteouts, opaque, durable };
-        self.snapshotter.finish_apply(turn, applied)
-    }
 }
 
 impl From<KnownLayer> for Uncompressed {
     fn from(known: KnownLayer) -> Uncompressed {
         Uncompressed { diff_id: known.diff_id, size: known.size }
     }
+}
+
+/// What the snapshotter is to know of what was extracted.
+fn applied(blob: Digest, uncompressed: &Uncompressed, extracted: Extracted, durable: bool) -> Applied {
+    let Extracted { usage, implicit, whiteouts, opaque, .. } = extracted;
+    let Uncompressed { diff_id, size } = uncompressed.clone();
+    Applied { blob: Some(blob), diff_id, size, usage, implicit, whiteouts, opaque, durable }
 }
 
 fn outcome(err: &Error) -> &'static str {

@@ -86,16 +86,15 @@ impl Transaction<'_> {
         Ok(Some(()))
     }
 
-    /// Takes back a staged layer. The active one is unverified from now on. Returns the layers that nothing names any more,
-    /// which are in `trash`.
+    /// Takes back a staged layer; this was applied instead of it. Returns the layers that nothing names any more, which are in
+    /// `trash`.
     ///
     /// # Errors
     /// As for [`active_layer`](Self::active_layer).
-    pub fn unstage(&mut self, id: LayerId) -> Result<Vec<LayerId>> {
-        let Some(mut applied) = self.active_layer(id)?.applied else { return Ok(Vec::new()) };
-        let Some(staged) = applied.staged.take() else { return Ok(Vec::new()) };
-        applied.verified = false;
-        self.put_applied(id, &applied)?;
+    pub fn unstage(&mut self, id: LayerId, applied: &AppliedLayer) -> Result<Vec<LayerId>> {
+        let staged = self.active_layer(id)?.applied.and_then(|applied| applied.staged);
+        self.put_applied(id, applied)?;
+        let Some(staged) = staged else { return Ok(Vec::new()) };
         let unnamed = self.release(staged)?;
         unnamed.iter().for_each(|id| self.trash(*id));
         Ok(unnamed)

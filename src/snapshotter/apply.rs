@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::metadata::{ActiveLayer, AppliedLayer, Snapshot, Usage};
-use crate::types::{Digest, LayerId, SnapshotKey};
+use crate::overlay::Mount;
+use crate::types::{Digest, LayerId, SnapshotKey, label};
 use crate::{Error, Resource, Result, failpoint, overlay};
 
 use super::Snapshotter;
@@ -55,6 +56,8 @@ pub struct ApplyTurn<'s> {
     layer: LayerId,
     active: ActiveLayer,
     fresh: bool,
+    /// Whether the layer's own mounts would show whiteouts as what is applied has them.
+    as_mounted: bool,
     _turn: Applying<'s>,
 }
 
@@ -68,24 +71,56 @@ impl Snapshotter {
         let Some(layer) = self.layout().layer_of(upperdir) else { return Ok(None) };
         let turn = self.take_turn(layer)?;
         // In a transaction, so that a commit either came before, and is seen, or comes after, and sees the turn.
-        let active = self.metadata.write(self.now())?.active_layer(layer)?;
+        let mut txn = self.metadata.write(self.now())?;
+        let mut active = txn.active_layer(layer)?;
+        if let Some(applied) = active.applied.as_mut().filter(|applied| applied.verified && applied.staged.is_none()) {
+            // What comes now may be cut off at any byte. Durable before the first of them.
+            txn.unverify(layer)?;
+            self.note_no_space(txn.commit())?;
+            failpoint::hit("begin apply: unverified");
+            applied.verified = false;
+        } else {
+            drop(txn);
+        }
         let fresh = active.applied.is_none() && !self.dirs.has_content(layer)?;
-        Ok(Some(ApplyTurn { snapshotter: self, layer, active, fresh, _turn: turn }))
+        Ok(Some(ApplyTurn { snapshotter: self, layer, active, fresh, as_mounted: true, _turn: turn }))
+    }
+
+    /// Notes that somebody is about to write to an upperdir without asking for its mounts, here or, where this differ does not
+    /// support what is asked for, with containerd's. Nothing happens for a directory that is not one of ours.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn expect_writing(&self, upperdir: &str) -> Result<()> {
+        let Some(layer) = self.layout().layer_of(upperdir) else { return Ok(()) };
+        self.turns.note_mounts(layer);
+        if !self.metadata.layer(layer)?.is_some_and(|record| record.applied) {
+            return Ok(());
+        }
+        let mut txn = self.metadata.write(self.now())?;
+        if txn.unverify(layer)? {
+            self.note_no_space(txn.commit())?;
+        }
+        Ok(())
     }
 
     /// Has a known layer with what is in this blob take the place of extraction, if there is one that can: then there is
-    /// nothing to finish. Nothing was done where there is none. Takes the same time for a layer of any size.
+    /// nothing to finish. Nothing was done where there is none. Takes the same time for a layer of any size. One that is to be
+    /// `durable` is not replaced by one that is not.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the active layer is gone, and those of the store.
-    pub fn stage_known(&self, turn: &ApplyTurn<'_>, blob: &Digest) -> Result<Option<KnownLayer>> {
+    pub fn stage_known(&self, turn: &ApplyTurn<'_>, blob: &Digest, durable: bool) -> Result<Option<KnownLayer>> {
         let ActiveLayer { key, snapshot, .. } = &turn.active;
-        let Some(namespace) = self.shares_in(key).filter(|_| turn.fresh) else { return Ok(None) };
+        if !turn.fresh || !turn.as_mounted || !is_unpacked(key, snapshot) || self.dirs.was_mounted(turn.layer)? {
+            return Ok(None);
+        }
+        let Some(namespace) = self.shares_in(key) else { return Ok(None) };
         let below = Below::of(snapshot, self.is_overlay(key, snapshot));
         let diff_id = self.metadata.diff_id_of(blob)?;
         let found = self.metadata.known_layer(&namespace, &diff_id, &below.variants())?;
         let Some((layer, known)) = found.filter(|(_, known)| below.can_have(known)) else { return Ok(None) };
-        if !self.can_replace(layer, &known, turn.layer)? {
+        if durable && !known.boot.is_empty() || !self.can_replace(layer, &known, turn.layer)? {
             return Ok(None);
         }
         let mut txn = self.metadata.write(self.now())?;
@@ -100,22 +135,24 @@ impl Snapshotter {
         Ok(Some(KnownLayer { diff_id: known.diff_id, size: known.size }))
     }
 
-    /// Takes back a layer that was staged, because more is to be applied: what it holds has to be extracted first, from the blob
-    /// that is returned and that the caller has looked for before. `None` when nothing was staged.
+    /// Takes back a layer that was staged, because more is to be applied. What it holds was extracted before this, as `extracted`
+    /// says: until now, Commit would have refused what is there. Nothing happens when nothing was staged.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the active layer is gone, and those of the store.
-    pub fn unstage(&self, turn: &mut ApplyTurn<'_>) -> Result<Option<Digest>> {
-        let Some(blob) = turn.staged().cloned() else { return Ok(None) };
+    /// [`Error::NotFound`] when the active layer is gone, and those of the store. The layer may be taken back then, so that what
+    /// was extracted has to stay.
+    pub fn unstage(&self, turn: &mut ApplyTurn<'_>, extracted: Applied) -> Result<()> {
+        if turn.staged().is_none() {
+            return Ok(());
+        }
+        let applied = self.applied_layer(turn, extracted)?;
         let mut txn = self.metadata.write(self.now())?;
-        let trashed = txn.unstage(turn.layer)?;
-        self.note_no_space(txn.commit())?;
+        let trashed = txn.unstage(turn.layer, &applied)?;
+        self.note_no_space(txn.commit()).inspect_err(|_| self.note_unclear(&trashed))?;
         failpoint::hit("unstage: record written");
         self.reclaim(&trashed);
-        if let Some(applied) = &mut turn.active.applied {
-            (applied.staged, applied.verified) = (None, false);
-        }
-        Ok(Some(blob))
+        turn.active.applied = Some(applied);
+        Ok(())
     }
 
     /// Records what was applied, so that Commit knows what the layer holds. Only a layer that nothing else was applied to or
@@ -125,6 +162,45 @@ impl Snapshotter {
     /// [`Error::NotFound`] when the layer was removed meanwhile, [`Error::Invalid`] when Commit would have too much to do, and
     /// those of the store.
     pub fn finish_apply(&self, turn: ApplyTurn<'_>, applied: Applied) -> Result<()> {
+        self.record_applied(&turn, applied)
+    }
+
+    /// Like [`finish_apply`](Self::finish_apply), within the turn.
+    ///
+    /// # Errors
+    /// As for [`finish_apply`](Self::finish_apply). The record may be there then: see [`forget_applied`](Self::forget_applied).
+    pub fn record_applied(&self, turn: &ApplyTurn<'_>, applied: Applied) -> Result<()> {
+        let applied = self.applied_layer(turn, applied)?;
+        let mut txn = self.metadata.write(self.now())?;
+        txn.set_applied(turn.layer, &applied)?;
+        failpoint::hit("finish apply: before the record");
+        self.note_no_space(txn.commit_unsynced())?;
+        failpoint::hit("finish apply: record written");
+        // Only now: who asks for the mounts later finds the record.
+        if applied.verified && self.turns.meanwhile(turn.layer).mounts {
+            let mut txn = self.metadata.write(self.now())?;
+            txn.unverify(turn.layer)?;
+            self.note_no_space(txn.commit_unsynced())?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nothing is recorded of what was applied to an empty layer, so that it can be emptied again. Nothing
+    /// else would do: a failed write may have been carried out, and an empty layer must not be taken for what was applied.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the layer was removed meanwhile, and those of the store. What was applied has to stay.
+    pub fn forget_applied(&self, turn: &ApplyTurn<'_>) -> Result<()> {
+        let mut txn = self.metadata.write(self.now())?;
+        txn.active_layer(turn.layer)?;
+        let trashed = txn.drop_applied(turn.layer)?;
+        self.note_no_space(txn.commit()).inspect_err(|_| self.note_unclear(&trashed))?;
+        self.reclaim(&trashed);
+        Ok(())
+    }
+
+    /// Says what a layer holds after something was applied to it.
+    fn applied_layer(&self, turn: &ApplyTurn<'_>, applied: Applied) -> Result<AppliedLayer> {
         let ActiveLayer { key, snapshot, applied: before } = &turn.active;
         let Applied { blob, diff_id, size, usage, mut implicit, mut whiteouts, mut opaque, durable } = applied;
         if let Some(before) = before {
@@ -145,7 +221,7 @@ impl Snapshotter {
         } else {
             require_short([&implicit, &whiteouts, &opaque])?;
         }
-        let applied = AppliedLayer {
+        Ok(AppliedLayer {
             diff_id,
             size,
             blob,
@@ -154,22 +230,10 @@ impl Snapshotter {
             whiteouts,
             opaque,
             staged: None,
-            verified: turn.fresh && self.is_overlay(key, snapshot),
+            verified: turn.fresh && turn.as_mounted && self.is_overlay(key, snapshot),
             boot: if durable { "".into() } else { self.boot.clone() },
             base: false,
-        };
-        let mut txn = self.metadata.write(self.now())?;
-        txn.set_applied(turn.layer, &applied)?;
-        failpoint::hit("finish apply: before the record");
-        self.note_no_space(txn.commit_unsynced())?;
-        failpoint::hit("finish apply: record written");
-        // Only now: who asks for the mounts later finds the record.
-        if applied.verified && self.turns.meanwhile(turn.layer).mounts {
-            let mut txn = self.metadata.write(self.now())?;
-            txn.unverify(turn.layer)?;
-            self.note_no_space(txn.commit_unsynced())?;
-        }
-        Ok(())
+        })
     }
 
     /// Whether what is applied to an active snapshot is applied to the upperdir of an overlay, where whiteouts stay.
@@ -195,6 +259,16 @@ impl ApplyTurn<'_> {
         self.active.snapshot.parent_layers.iter().map(|layer| layout.upperdir(*layer).into()).collect()
     }
 
+    /// Returns what shows the layer.
+    pub fn mounts(&self) -> Vec<Mount> {
+        self.snapshotter.mounts_of(&self.active.key, &self.active.snapshot, None)
+    }
+
+    /// Notes that whiteouts are not made as its own mounts have them: so nobody else is to have the layer, nor it that of others.
+    pub fn apply_otherwise(&mut self) {
+        self.as_mounted = false;
+    }
+
     /// Whether nothing was applied before, and nothing was written.
     pub fn is_fresh(&self) -> bool {
         self.fresh
@@ -216,6 +290,12 @@ impl ApplyTurn<'_> {
     pub fn is_removed(&self) -> bool {
         self.snapshotter.turns.meanwhile(self.layer).removed
     }
+}
+
+/// Whether a snapshot is there to be unpacked into and committed, and no more. Who uses the mounts that Prepare returned for
+/// anything else would not see what is staged.
+fn is_unpacked(key: &SnapshotKey, snapshot: &Snapshot) -> bool {
+    key.client_key().starts_with("extract-") || snapshot.labels.get(label::SNAPSHOT_REF).is_some()
 }
 
 /// Fails where a commit would hold up containerd for long, should it change what is below the layer.

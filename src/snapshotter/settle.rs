@@ -3,11 +3,12 @@
 //! Everything here is bounded by what the extraction listed; no tree is walked. It may be done again: a commit that failed
 //! after it leaves an active layer that can be committed or removed.
 
-use crate::metadata::{AppliedLayer, CommitActive, Known, Settled, Unsettled, Variant};
-use crate::types::LayerId;
+use crate::metadata::{AppliedLayer, CommitActive, Known, Settled, Snapshot, Unsettled, Variant};
+use crate::types::{LayerId, label};
 use crate::{Error, Resource, Result, failpoint};
 
 use super::Snapshotter;
+use super::create::root_attributes;
 
 impl Snapshotter {
     /// Makes the directory of a layer fit what will be below it, and finds out what becomes of it.
@@ -23,7 +24,7 @@ impl Snapshotter {
             return refuse("was made a base layer by an earlier commit, and cannot be on top of others");
         }
         match of.applied.staged {
-            Some(staged) => match self.objection(staged, &of)? {
+            Some(staged) => match self.objection(commit, staged, &of)? {
                 Some(problem) => refuse(problem),
                 None => Ok(Settled { of, known: None, other: None, usage: None }),
             },
@@ -32,9 +33,15 @@ impl Snapshotter {
     }
 
     /// Says why a staged layer cannot be what is committed.
-    fn objection(&self, staged: LayerId, of: &Unsettled) -> Result<Option<&'static str>> {
+    fn objection(&self, commit: &CommitActive, staged: LayerId, of: &Unsettled) -> Result<Option<&'static str>> {
         if self.dirs.has_content(of.layer)? {
             return Ok(Some("was written to after a known layer had taken its place"));
+        }
+        let Snapshot { labels, parent_layers, .. } = self.metadata.snapshot(&commit.key)?;
+        let is_mapped = [label::UID_MAPPING, label::GID_MAPPING].iter().any(|name| labels.get(name).is_some());
+        let made = || root_attributes(&self.dirs, &labels, parent_layers.first().copied());
+        if !is_mapped && self.dirs.attributes_of(of.layer)? != made()? {
+            return Ok(Some("has another root directory than when a known layer took its place"));
         }
         let Some(known) = self.metadata.layer(staged)?.and_then(|layer| layer.known) else { return Ok(None) };
         if known.hides && of.below.is_empty() {
@@ -108,10 +115,11 @@ impl Snapshotter {
         let Some((other, of_other)) = self.metadata.known_layer(&known.namespace, &known.diff_id, variant)? else {
             return Ok(None);
         };
-        if self.is_sound(&of_other.boot) {
+        let is_less_durable = known.boot.is_empty() && !of_other.boot.is_empty();
+        if self.is_sound(&of_other.boot) && !is_less_durable {
             return Ok(Some((other, self.can_replace(other, &of_other, layer)?)));
         }
-        // Nobody will use it any more; this one takes its place for those to come.
+        // Nobody else will use it; this one, on whose durability somebody may rely, takes its place for those to come.
         let mut txn = self.metadata.write(self.now())?;
         txn.no_longer_known(other)?;
         txn.commit_unsynced()?;

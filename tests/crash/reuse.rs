@@ -138,7 +138,7 @@ impl Work {
             }
             Stage(name, archive) => {
                 let turn = self.begin(name);
-                assert!(self.snapshotter.stage_known(&turn, &digest(archive)).unwrap().is_some());
+                assert!(self.snapshotter.stage_known(&turn, &digest(archive), false).unwrap().is_some());
             }
             Fetch(name, archive) => {
                 let diff_id = digest(&format!("-{archive}")).as_str().to_owned();
@@ -147,7 +147,12 @@ impl Work {
                 let create = CreateSnapshot { kind: Kind::Active, key: key(name), parent: None, labels, lease };
                 assert!(matches!(self.snapshotter.create(create), Err(Error::AlreadyExists(_))));
             }
-            Unstage(name) => assert!(self.snapshotter.unstage(&mut self.begin(name)).unwrap().is_some()),
+            Unstage(name) => {
+                let mut turn = self.begin(name);
+                let applied = extract(&turn.upperdir(), "base");
+                self.snapshotter.unstage(&mut turn, applied).unwrap();
+                assert!(turn.staged().is_none());
+            }
             Commit(name, active, parent) => {
                 let parent = SnapshotKey::parse_parent((*parent).into()).unwrap();
                 let commit = CommitActive { name: key(name), key: key(active), parent, labels, lease };

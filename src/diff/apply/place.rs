@@ -67,6 +67,14 @@ impl Place {
     }
 }
 
+/// Returns all directories that writing to mounts may change, whatever else is to be said about them.
+pub(super) fn directories(mounts: &[Mount]) -> impl Iterator<Item = &str> {
+    mounts.iter().flat_map(|mount| {
+        let upperdirs = mount.options.iter().filter_map(|option| option.strip_prefix("upperdir="));
+        upperdirs.chain(std::iter::once(&*mount.source))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,12 +52,16 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// [`Error::ShuttingDown`] when nobody waits for it any more, [`Error::NotFound`] and [`Error::Fs`] when the directory is
-    /// gone, and [`Error::NoSpace`].
+    /// gone, and for a layer of ours [`Error::NoSpace`].
     pub fn check(&self) -> Result<()> {
         if self.is_stopped() {
             return Err(Error::ShuttingDown);
         }
         self.require_target()?;
+        if self.turn.is_none() {
+            // It need not be in the file system of the pool, whose room says nothing then.
+            return Ok(());
+        }
         // Removing an image needs room, too, and is all that helps when there is none.
         self.differ.snapshotter.expect_free_space()
     }

@@ -1,5 +1,6 @@
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::*;
 use crate::metadata::{CommitActive, CreateSnapshot, Kind, Metadata};
 use crate::overlay::{LayerDirs, Layout, Mount, MountOptions};
 use crate::store::Durability;
-use crate::types::{Labels, SnapshotKey, label};
+use crate::types::Labels;
 
 mod commit;
 mod damage;
@@ -137,7 +138,7 @@ impl Pool {
     /// Does what the differ does with an archive: stages it, or extracts it. Returns whether it was staged.
     fn apply(&self, name: &str, archive: &Archive) -> bool {
         let turn = self.begin(name).unwrap();
-        if let Some(known) = self.snapshotter.stage_known(&turn, &digest(archive.name)).unwrap() {
+        if let Some(known) = self.snapshotter.stage_known(&turn, &digest(archive.name), false).unwrap() {
             assert_eq!(known, KnownLayer { diff_id: digest(&format!("-{}", archive.name)), size: 7 });
             return true;
         }
@@ -231,6 +232,16 @@ fn applied(archive: &Archive) -> Applied {
         opaque: paths(&archive.opaque),
         durable: true,
     }
+}
+
+/// Whether a test can be done. One that cannot says so, not by `eprintln!`, which is silent in a test that passes.
+fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        let test = std::thread::current();
+        let _ = writeln!(std::io::stderr(), "SKIPPED needs root: {}", test.name().unwrap_or_default());
+    }
+    is_root
 }
 
 fn whiteout(path: &Path) {

@@ -90,7 +90,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn privileged_a_rebase_gives_implicit_directories_what_is_below_them() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let pool = Pool::new();
@@ -145,7 +145,7 @@ fn privileged_a_rebase_gives_implicit_directories_what_is_below_them() {
 
 #[test]
 fn privileged_a_base_layer_has_no_whiteouts_and_is_not_shared() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let pool = Pool::new();
@@ -167,7 +167,7 @@ fn privileged_a_base_layer_has_no_whiteouts_and_is_not_shared() {
 
 #[test]
 fn privileged_the_times_of_a_directory_outlive_its_whiteouts() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let pool = Pool::new();
@@ -184,7 +184,7 @@ fn privileged_the_times_of_a_directory_outlive_its_whiteouts() {
 
 #[test]
 fn privileged_labels_say_whether_something_will_be_below() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let pool = Pool::new();
@@ -209,7 +209,7 @@ fn privileged_labels_say_whether_something_will_be_below() {
 
 #[test]
 fn privileged_what_was_made_a_base_stays_one() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let pool = Pool::new();

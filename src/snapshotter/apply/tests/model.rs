@@ -140,17 +140,18 @@ impl Model {
         let mut turn = pool.begin(&active_key(active)).unwrap();
         let fresh = it.files.is_empty() && it.pure.is_none() && !it.touched;
         assert_eq!(turn.is_fresh(), fresh);
-        if pool.snapshotter.stage_known(&turn, &digest(ARCHIVES[archive])).unwrap().is_some() {
+        if pool.snapshotter.stage_known(&turn, &digest(ARCHIVES[archive]), false).unwrap().is_some() {
             assert!(fresh);
             it.staged = true;
             it.pure = Some(archive);
             it.files.insert(ARCHIVES[archive].to_owned());
             return;
         }
-        if let Some(blob) = pool.snapshotter.unstage(&mut turn).unwrap() {
+        if let Some(blob) = turn.staged().cloned() {
             assert!(it.staged);
-            let before = ARCHIVES.iter().find(|name| digest(name) == blob).unwrap();
-            fs::write(turn.upperdir().join(before), before).unwrap();
+            let before = (0..ARCHIVES.len()).find(|number| digest(ARCHIVES[*number]) == blob).unwrap();
+            fs::write(turn.upperdir().join(ARCHIVES[before]), ARCHIVES[before]).unwrap();
+            pool.snapshotter.unstage(&mut turn, applied(&archive_of(before))).unwrap();
         }
         pool.extract(turn, &archive_of(archive));
         it.pure = fresh.then_some(archive);

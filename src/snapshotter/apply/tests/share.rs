@@ -67,9 +67,9 @@ fn a_staged_layer_is_shown_and_given_back() {
 fn a_staged_layer_without_parents_is_shown_below_an_empty_one() {
     let pool = Pool::new();
     pool.unpack("base", "", &archive("base"));
-    pool.prepare("other", "");
-    assert!(pool.apply("other", &archive("base")));
-    let [mount] = &pool.snapshotter.mounts(&key("other")).unwrap()[..] else { panic!("one mount") };
+    pool.prepare("extract-1 other", "");
+    assert!(pool.apply("extract-1 other", &archive("base")));
+    let [mount] = &pool.snapshotter.mounts(&key("extract-1 other")).unwrap()[..] else { panic!("one mount") };
     assert_eq!(mount.kind, "overlay");
     let lowerdir = format!("lowerdir={}", pool.snapshotter.layout().upperdir(pool.layer("base")));
     assert!(mount.options.contains(&lowerdir), "{mount:?}");
@@ -94,7 +94,7 @@ fn what_was_written_into_beside_a_staged_layer_is_not_committed() {
 fn what_somebody_may_have_written_to_is_not_known() {
     let pool = Pool::new();
     type Write<'a> = (&'a str, &'a dyn Fn(&str));
-    let writes: [Write<'_>; 4] = [
+    let writes: [Write<'_>; 7] = [
         // Who asked for the mounts may have used them.
         ("extract-1 mounted", &|name| {
             pool.apply(name, &archive("x"));
@@ -113,6 +113,20 @@ fn what_somebody_may_have_written_to_is_not_known() {
         ("extract-1 applied to twice", &|name| {
             pool.apply(name, &archive("x"));
             pool.apply(name, &archive("y"));
+        }),
+        ("extract-1 applied to twice, in vain", &|name| {
+            pool.apply(name, &archive("x"));
+            let turn = pool.begin(name).unwrap();
+            fs::write(turn.upperdir().join("part of y"), "").unwrap();
+        }),
+        ("extract-1 left to another differ", &|name| {
+            pool.apply(name, &archive("x"));
+            pool.snapshotter.expect_writing(pool.fs(name).to_str().unwrap()).unwrap();
+        }),
+        ("extract-1 left to another differ meanwhile", &|name| {
+            let turn = pool.begin(name).unwrap();
+            pool.snapshotter.expect_writing(pool.fs(name).to_str().unwrap()).unwrap();
+            pool.extract(turn, &archive("x"));
         }),
     ];
     for (name, write) in writes {
@@ -133,12 +147,12 @@ fn what_somebody_may_have_written_to_is_not_known() {
         pool.prepare(name, "");
         assert!(!pool.apply(name, &archive("z")), "{name}");
     }
-    pool.check(9);
+    pool.check(12);
 }
 
 #[test]
 fn privileged_what_was_mounted_after_it_was_applied_is_not_known() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let pool = Pool::new();
@@ -164,15 +178,23 @@ fn a_second_archive_onto_a_staged_layer_takes_it_back() {
     let layer = pool.layer("base");
     pool.prepare("extract-2 base", "");
     assert!(pool.apply("extract-2 base", &archive("x")));
-    let mut turn = pool.begin("extract-2 base").unwrap();
+    let turn = pool.begin("extract-2 base").unwrap();
     assert!(!turn.is_fresh());
     assert_eq!(turn.staged(), Some(&digest("x")));
-    assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x")).unwrap(), None);
-    assert_eq!(pool.snapshotter.unstage(&mut turn).unwrap(), Some(digest("x")));
-    assert_eq!((turn.staged(), pool.references(layer)), (None, 1));
-    assert_eq!(pool.snapshotter.unstage(&mut turn).unwrap(), None);
+    assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x"), false).unwrap(), None);
     fs::write(turn.upperdir().join("x"), "x").unwrap();
+    // Until what it holds is here, it stays.
+    drop(turn);
+    assert!(matches!(pool.try_commit("part", "extract-2 base", ""), Err(Error::WrongState { .. })));
+    let mut turn = pool.begin("extract-2 base").unwrap();
+    assert_eq!((turn.staged(), pool.references(layer)), (Some(&digest("x")), 2));
+    let lists = Archive { implicit: vec!["usr"], whiteouts: vec!["gone"], opaque: vec!["etc"], ..archive("x") };
+    pool.snapshotter.unstage(&mut turn, applied(&lists)).unwrap();
+    assert_eq!((turn.staged(), pool.references(layer)), (None, 1));
     pool.extract(turn, &archive("y"));
+    let kept = pool.snapshotter.metadata().applied(pool.layer("extract-2 base")).unwrap().unwrap();
+    assert_eq!((kept.implicit.len(), kept.whiteouts.len(), kept.opaque.len()), (1, 1, 1), "of the first archive");
+    fs::create_dir_all(pool.fs("extract-2 base").join("etc")).unwrap();
     pool.commit("both", "extract-2 base", "");
     assert_ne!(pool.layer("both"), layer);
     pool.prepare("extract-3 y", "");
@@ -204,7 +226,7 @@ fn sharing_can_be_off_or_within_namespaces() {
     pool.snapshotter.create(create(own.clone())).unwrap();
     let layer = pool.snapshotter.metadata().snapshot(&own).unwrap().layer.unwrap();
     let turn = pool.snapshotter.begin_apply(&pool.snapshotter.layout().upperdir(layer)).unwrap().unwrap();
-    assert!(pool.snapshotter.stage_known(&turn, &digest("x")).unwrap().is_some());
+    assert!(pool.snapshotter.stage_known(&turn, &digest("x"), false).unwrap().is_some());
     drop(turn);
     pool.remove("a/1/one");
     pool.remove("a/3/two");
@@ -220,7 +242,7 @@ fn a_layer_is_found_by_its_blobs_and_by_what_is_in_them() {
     // Another compression of the same.
     pool.prepare("extract-2 two", "");
     let turn = pool.begin("extract-2 two").unwrap();
-    assert!(pool.snapshotter.stage_known(&turn, &digest("X")).unwrap().is_none());
+    assert!(pool.snapshotter.stage_known(&turn, &digest("X"), false).unwrap().is_none());
     pool.snapshotter.finish_apply(turn, Applied { blob: Some(digest("X")), ..applied(&archive("x")) }).unwrap();
     pool.commit("two", "extract-2 two", "");
     assert_eq!(pool.layer("two"), pool.layer("one"));
@@ -228,7 +250,7 @@ fn a_layer_is_found_by_its_blobs_and_by_what_is_in_them() {
         let name = format!("extract-3 {number}");
         pool.prepare(&name, "");
         let turn = pool.begin(&name).unwrap();
-        assert!(pool.snapshotter.stage_known(&turn, &digest(blob)).unwrap().is_some(), "{blob}");
+        assert!(pool.snapshotter.stage_known(&turn, &digest(blob), false).unwrap().is_some(), "{blob}");
     }
     pool.check(4);
 }
@@ -260,4 +282,86 @@ fn a_known_layer_without_its_directory_is_not_staged() {
     fs::rename(pool.fs("one"), pool.fs("one").with_file_name("lost")).unwrap();
     pool.prepare("extract-2 one", "");
     assert!(!pool.apply("extract-2 one", &archive("x")));
+}
+
+#[test]
+fn a_layer_that_is_to_be_durable_is_not_replaced_by_one_that_is_not() {
+    let pool = Pool::new();
+    pool.prepare("extract-1 one", "");
+    let turn = pool.begin("extract-1 one").unwrap();
+    pool.snapshotter.finish_apply(turn, Applied { durable: false, ..applied(&archive("x")) }).unwrap();
+    pool.commit("one", "extract-1 one", "");
+    pool.prepare("extract-1 two", "");
+    let turn = pool.begin("extract-1 two").unwrap();
+    assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x"), true).unwrap(), None);
+    pool.extract(turn, &archive("x"));
+    pool.commit("two", "extract-1 two", "");
+    assert_ne!(pool.layer("two"), pool.layer("one"));
+    // It is the one that is found from now on, whatever is asked for.
+    for (name, durable) in [("three", true), ("four", false)] {
+        let active = active(name);
+        pool.prepare(&active, "");
+        let turn = pool.begin(&active).unwrap();
+        assert!(pool.snapshotter.stage_known(&turn, &digest("x"), durable).unwrap().is_some());
+        drop(turn);
+        pool.commit(name, &active, "");
+        assert_eq!(pool.layer(name), pool.layer("two"));
+    }
+    pool.check(2);
+}
+
+#[test]
+fn what_was_recorded_of_an_empty_layer_can_be_forgotten() {
+    let pool = Pool::new();
+    pool.prepare("extract-1 one", "");
+    let turn = pool.begin("extract-1 one").unwrap();
+    pool.snapshotter.record_applied(&turn, applied(&archive("x"))).unwrap();
+    pool.snapshotter.forget_applied(&turn).unwrap();
+    drop(turn);
+    assert!(pool.begin("extract-1 one").unwrap().is_fresh());
+    pool.commit("one", "extract-1 one", "");
+    pool.prepare("extract-2 one", "");
+    assert!(!pool.apply("extract-2 one", &archive("x")), "an empty layer is taken for what was applied");
+    pool.check(2);
+}
+
+#[test]
+fn what_was_applied_otherwise_than_through_its_mounts_is_not_known_and_nothing_takes_its_place() {
+    let pool = Pool::new();
+    for name in ["one", "two"] {
+        let active = active(name);
+        pool.prepare(&active, "");
+        let mut turn = pool.begin(&active).unwrap();
+        turn.apply_otherwise();
+        assert_eq!(pool.snapshotter.stage_known(&turn, &digest("x"), false).unwrap(), None);
+        pool.extract(turn, &archive("x"));
+        pool.commit(name, &active, "");
+        pool.prepare("extract-2 x", "");
+        assert_eq!(pool.apply("extract-2 x", &archive("x")), name == "two");
+        // The second finds it known.
+        pool.try_commit("known", "extract-2 x", "").ok();
+        pool.snapshotter.remove(&key("extract-2 x")).ok();
+    }
+    assert_ne!(pool.layer("one"), pool.layer("known"));
+    assert_ne!(pool.layer("two"), pool.layer("known"));
+}
+
+#[test]
+fn a_layer_is_staged_only_for_who_unpacks_and_uses_no_mount() {
+    let pool = Pool::new();
+    pool.unpack("base", "", &archive("x"));
+    pool.prepare("container", "");
+    assert!(!pool.apply("container", &archive("x")));
+    pool.prepare_with("named", "", labels(&[(label::SNAPSHOT_REF, "sha256:1")]));
+    assert!(pool.apply("named", &archive("x")));
+    pool.prepare("extract-1 mounted", "");
+    // What the kernel leaves.
+    fs::create_dir(pool.snapshotter.layout().workdir(pool.layer("extract-1 mounted")) + "/work").unwrap();
+    assert!(!pool.apply("extract-1 mounted", &archive("x")));
+
+    fs::set_permissions(pool.fs("named"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(matches!(pool.try_commit("name", "named", ""), Err(Error::WrongState { .. })));
+    fs::set_permissions(pool.fs("named"), fs::Permissions::from_mode(0o755)).unwrap();
+    pool.commit("name", "named", "");
+    assert_eq!(pool.layer("name"), pool.layer("base"));
 }
