@@ -114,6 +114,8 @@ impl Pool {
             verified: true,
             boot: "".into(),
             base: false,
+            implicit_unlisted: false,
+            hiding_unlisted: false,
         };
         let number = self.prepared();
         let layer = self.metadata.snapshot(&key("extract", number)).unwrap().layer.unwrap();

@@ -81,6 +81,8 @@ impl Transaction<'_> {
             verified: true,
             boot: "".into(),
             base: false,
+            implicit_unlisted: false,
+            hiding_unlisted: false,
         };
         self.put_applied(id, &applied)?;
         Ok(Some(()))

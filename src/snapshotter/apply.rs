@@ -16,8 +16,11 @@ use super::Snapshotter;
 use super::mounts::is_extraction;
 use super::reuse::Below;
 
-/// How long all paths together may be that a commit may have to do something about: a second's work.
-const MAX_LISTED: usize = 8 << 20;
+/// How many paths there may be of those that a commit may have to do something about: of implicit directories, and of what
+/// hides something. Each costs it a few system calls, and containerd waits.
+const MAX_LISTED: usize = 32 << 10;
+/// How long they may be together.
+const MAX_LISTED_LENGTH: usize = 4 << 20;
 
 /// What was applied to a layer.
 #[derive(Clone, Debug)]
@@ -159,8 +162,7 @@ impl Snapshotter {
     /// written to, and where a whiteout stays one, holds what its archive does.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the layer was removed meanwhile, [`Error::Invalid`] when Commit would have too much to do, and
-    /// those of the store.
+    /// [`Error::NotFound`] when the layer was removed meanwhile, and those of the store.
     pub fn finish_apply(&self, turn: ApplyTurn<'_>, applied: Applied) -> Result<()> {
         self.record_applied(&turn, applied)
     }
@@ -212,14 +214,19 @@ impl Snapshotter {
                 list.dedup();
             }
         }
-        if snapshot.parent.is_some() {
-            // Nothing will change below it, so that it is enough to know whether there are any.
+        // With a parent nothing will change below it, so that it is enough to know whether there are any.
+        let is_settled = snapshot.parent.is_some();
+        let implicit_unlisted =
+            before.as_ref().is_some_and(|before| before.implicit_unlisted) || !is_settled && !is_short(&[&implicit]);
+        let hiding_unlisted = before.as_ref().is_some_and(|before| before.hiding_unlisted)
+            || !is_settled && !is_short(&[&whiteouts, &opaque]);
+        if is_settled || implicit_unlisted {
             let (root, other): (Vec<_>, Vec<_>) = implicit.into_iter().partition(|path| path.as_os_str().is_empty());
             implicit = root.into_iter().take(1).chain(other.into_iter().take(1)).collect();
+        }
+        if is_settled || hiding_unlisted {
             whiteouts.truncate(1);
             opaque.truncate(1);
-        } else {
-            require_short([&implicit, &whiteouts, &opaque])?;
         }
         Ok(AppliedLayer {
             diff_id,
@@ -233,6 +240,8 @@ impl Snapshotter {
             verified: turn.fresh && turn.as_mounted && self.is_overlay(key, snapshot),
             boot: if durable { "".into() } else { self.boot.clone() },
             base: false,
+            implicit_unlisted,
+            hiding_unlisted,
         })
     }
 
@@ -298,16 +307,14 @@ fn is_unpacked(key: &SnapshotKey, snapshot: &Snapshot) -> bool {
     key.client_key().starts_with("extract-") || snapshot.labels.get(label::SNAPSHOT_REF).is_some()
 }
 
-/// Fails where a commit would hold up containerd for long, should it change what is below the layer.
-fn require_short(lists: [&Vec<PathBuf>; 3]) -> Result<()> {
-    let length: usize = lists.into_iter().flatten().map(|path| path.as_os_str().len() + 1).sum();
-    if length <= MAX_LISTED {
-        return Ok(());
+/// Whether a commit can go through lists of paths without holding up containerd for long.
+fn is_short(lists: &[&Vec<PathBuf>]) -> bool {
+    let (mut number, mut length) = (0, 0);
+    for path in lists.iter().copied().flatten() {
+        number += 1;
+        length += path.as_os_str().len() + 1;
     }
-    Err(Error::invalid(
-        "layer",
-        "has too many whiteouts, and directories without an entry, to be unpacked before its parent",
-    ))
+    number <= MAX_LISTED && length <= MAX_LISTED_LENGTH
 }
 
 /// Layers that somebody applies to, or commits after that, and whether they were removed meanwhile.

@@ -23,6 +23,15 @@ impl Snapshotter {
         if of.applied.base && !of.below.is_empty() {
             return refuse("was made a base layer by an earlier commit, and cannot be on top of others");
         }
+        let AppliedLayer { implicit_unlisted, hiding_unlisted, .. } = of.applied;
+        if of.rebased && implicit_unlisted {
+            return refuse(
+                "has too many directories without an entry to be unpacked before its parent; unpack it on that",
+            );
+        }
+        if of.below.is_empty() && hiding_unlisted {
+            return refuse("has too many whiteouts for a layer with nothing below it");
+        }
         match of.applied.staged {
             Some(staged) => match self.objection(commit, staged, &of)? {
                 Some(problem) => refuse(problem),

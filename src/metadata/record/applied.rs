@@ -35,6 +35,10 @@ pub struct AppliedLayer {
     pub boot: Box<str>,
     /// Whether its whiteouts were taken away, because nothing is below it.
     pub base: bool,
+    /// Whether there are more implicit directories than are listed: too many for a commit to go through.
+    pub implicit_unlisted: bool,
+    /// The same of whiteouts and opaque directories.
+    pub hiding_unlisted: bool,
 }
 
 impl AppliedLayer {
@@ -68,6 +72,8 @@ impl AppliedLayer {
             verified: self.verified,
             boot: self.boot.to_string(),
             base: self.base,
+            implicit_unlisted: self.implicit_unlisted,
+            hiding_unlisted: self.hiding_unlisted,
         }
         .encode_to_vec()
     }
@@ -87,6 +93,8 @@ impl AppliedLayer {
             verified: record.verified,
             boot: record.boot.into(),
             base: record.base,
+            implicit_unlisted: record.implicit_unlisted,
+            hiding_unlisted: record.hiding_unlisted,
         })
     }
 }
@@ -106,6 +114,7 @@ mod tests {
         fn records_round_trip(
             digest in "sha256:[0-9a-f]{64}", blob: bool, usage: Option<(u64, u64)>, implicit in paths(),
             whiteouts in paths(), opaque in paths(), staged: Option<u64>, verified: bool, base: bool, boot in "[a-z]{0,9}",
+            unlisted: [bool; 2],
         ) {
             let diff_id = Digest::parse(digest).unwrap();
             let applied = AppliedLayer {
@@ -120,6 +129,8 @@ mod tests {
                 verified,
                 boot: boot.into(),
                 base,
+                implicit_unlisted: unlisted[0],
+                hiding_unlisted: unlisted[1],
             };
             prop_assert_eq!(AppliedLayer::decode(&applied.encode()).unwrap(), applied);
         }
@@ -144,6 +155,8 @@ mod tests {
             verified: true,
             boot: "".into(),
             base: false,
+            implicit_unlisted: false,
+            hiding_unlisted: false,
         };
         let has = |paths: &[&str]| (applied(paths).has_implicit_root(), applied(paths).has_implicit_directories());
         assert_eq!(

@@ -36,6 +36,8 @@ fn applied(known: &Known) -> AppliedLayer {
         verified: true,
         boot: "".into(),
         base: false,
+        implicit_unlisted: false,
+        hiding_unlisted: false,
     }
 }
 

@@ -308,18 +308,47 @@ fn a_layer_that_is_removed_while_it_is_applied_to_is_deleted_after_that() {
 fn what_a_commit_may_have_to_do_is_bounded_where_the_parent_is_named_there() {
     let pool = Pool::new();
     pool.unpack("base", "", &archive("x"));
-    let many: Vec<PathBuf> = (0..10_000).map(|number| format!("{number:01000}").into()).collect();
+    let many = |length: usize, number: usize| -> Vec<PathBuf> {
+        (0..number).map(|number| format!("{number:0length$}").into()).collect()
+    };
+    for (number, many) in [many(1000, 10_000), many(6, 40_000)].into_iter().enumerate() {
+        let (none, few) = (Vec::new(), many[..10].to_vec());
+        for (case, whiteouts, implicit, on_base, as_base) in [
+            ("few", &few, &few, true, true),
+            ("whiteouts", &many, &few, true, false),
+            ("implicit", &few, &many, false, true),
+            ("both", &many, &many, false, false),
+            ("none", &none, &none, true, true),
+        ] {
+            let applied =
+                Applied { whiteouts: whiteouts.clone(), implicit: implicit.clone(), ..applied(&archive("z")) };
+            for (parent, expected) in [("base", on_base), ("", as_base)] {
+                let case = format!("{case} {number} {parent}");
+                let active = format!("extract-1 {case}");
+                pool.prepare(&active, "");
+                // Like anything that was not unpacked into an empty layer, it is not known.
+                let mut turn = pool.begin(&active).unwrap();
+                turn.apply_otherwise();
+                pool.snapshotter.finish_apply(turn, applied.clone()).unwrap();
+                let kept = pool.snapshotter.metadata().applied(pool.layer(&active)).unwrap().unwrap();
+                assert!(kept.implicit.len() + kept.whiteouts.len() <= 20, "{case}");
+                let result = pool.try_commit(&case, &active, parent);
+                assert_eq!(result.is_ok(), expected, "{case}: {result:?}");
+                assert!(matches!(result, Ok(()) | Err(Error::WrongState { .. })), "{case}: {result:?}");
+                pool.remove(if expected { &case } else { &active });
+            }
+        }
+    }
+    let many = many(6, 40_000);
     let applied = Applied { whiteouts: many.clone(), implicit: many, ..applied(&archive("y")) };
-    pool.prepare("extract-1 a", "");
-    let result = pool.snapshotter.finish_apply(pool.begin("extract-1 a").unwrap(), applied.clone());
-    assert!(matches!(result, Err(Error::Invalid { .. })), "{result:?}");
     pool.prepare("extract-1 b", "base");
     pool.snapshotter.finish_apply(pool.begin("extract-1 b").unwrap(), applied).unwrap();
     let kept = pool.snapshotter.metadata().applied(pool.layer("extract-1 b")).unwrap().unwrap();
     assert_eq!((kept.whiteouts.len(), kept.implicit.len()), (1, 1));
     assert!(kept.hides() && kept.has_implicit_directories() && !kept.has_implicit_root());
+    assert!(!kept.implicit_unlisted && !kept.hiding_unlisted);
     pool.commit("b", "extract-1 b", "");
-    pool.check(3);
+    pool.check(2);
 }
 
 #[test]
