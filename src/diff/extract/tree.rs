@@ -195,7 +195,7 @@ impl<'t> Tree<'t> {
             if stat.st_mode & 0o7777 != DEFAULT_MODE {
                 fchmod(&fd, Mode::from_raw_mode(DEFAULT_MODE)).map_err(|err| failed(FsOp::Chmod, err))?;
             }
-            self.lowers.copy_attributes(path, fd.as_fd())?;
+            self.lowers.copy_to(path, fd.as_fd())?;
             self.notes.implicit.insert(path.into());
         }
         Ok(fd)
