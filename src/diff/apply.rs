@@ -160,7 +160,7 @@ impl Differ {
     fn extract(&self, blob: Blob, target: &Target, watch: &Watch<'_>) -> Result<(Uncompressed, Extracted)> {
         let stop = || watch.is_over();
         let size = blob.size();
-        let mut stream = Stream::open(blob.read()?, size, &self.settings.limits)?;
+        let mut stream = Stream::open(blob.read()?, size, &self.settings.limits)?.until(&stop);
         let into = extract::Target { root: target.dir.as_fd(), parents: &target.parents, whiteouts: target.whiteouts };
         match extract(&mut stream, &into, &self.settings.extraction, &stop) {
             // An archive may be followed by anything, which is part of the digest.
@@ -179,7 +179,8 @@ impl Differ {
         extracted: Extracted,
         durable: bool,
     ) -> Result<()> {
-        let Extracted { usage, implicit, whiteouts, opaque, .. } = extracted;
+        let Extracted { usage, mut implicit, inherited, whiteouts, opaque, .. } = extracted;
+        implicit.extend(inherited);
         let Uncompressed { diff_id, size } = uncompressed.clone();
         let applied = Applied { blob: Some(blob), diff_id, size, usage, implicit, whiteouts, opaque, durable };
         self.snapshotter.finish_apply(turn, applied)

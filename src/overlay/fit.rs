@@ -153,7 +153,8 @@ impl LayerDirs {
                 Ok(None) => Ok(()),
                 Err(err) => Err(err),
             };
-            synced.map_err(|err| Error::fs(FsOp::Sync, &self.layers.path().join(format!("{id}/fs")).join(path))(err))?;
+            synced
+                .map_err(|err| Error::fs(FsOp::Sync, &self.layers.path().join(format!("{id}/fs")).join(path))(err))?;
         }
         Ok(())
     }

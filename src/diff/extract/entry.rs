@@ -180,8 +180,11 @@ impl Extraction<'_> {
         if was_implicit {
             self.tree.budget.give_back(&at.path);
         }
-        let mut last =
-            Directory { order: self.next_order, times: times(&entry.header), made: made || was_implicit };
+        // They stay, whatever the entry says: it takes none away.
+        if let Some(path) = self.tree.notes.foreign.take(&*at.path) {
+            self.tree.notes.inherited.insert(path);
+        }
+        let mut last = Directory { order: self.next_order, times: times(&entry.header), made: made || was_implicit };
         self.next_order += 1;
         let key = if from_root { [b"/", clean].concat() } else { clean.to_vec() };
         if let Some(before) = self.directories.get_mut(&*key) {

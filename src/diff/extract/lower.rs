@@ -39,7 +39,9 @@ impl<'t> Lowers<'t> {
                 Err(Errno::LOOP | Errno::NOTDIR) => match root_path(root, path, true) {
                     Ok(resolved) => open_path(root, &resolved),
                     // Something below a file: containerd fails here, for layers that are as good as any.
-                    Err(Error::Fs { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => return Ok(Copied::default()),
+                    Err(Error::Fs { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+                        return Ok(Copied::default());
+                    }
                     Err(err) => return Err(err),
                 },
                 found => found,

@@ -110,6 +110,9 @@ pub struct Extracted {
     /// Directories made without an entry of their own, which copy what is below them. The root always is one: its
     /// entry has no effect, as with containerd. It is the empty path.
     pub implicit: Vec<PathBuf>,
+    /// Directories that were made without an entry, got extended attributes of the layers below, and then an entry, which
+    /// took none of them away. Like those without an entry they depend on what is below. Empty where nothing is.
+    pub inherited: Vec<PathBuf>,
     /// Whiteouts made for overlayfs.
     pub whiteouts: Vec<PathBuf>,
     /// Directories made opaque for overlayfs.
@@ -162,6 +165,7 @@ pub fn extract(
     Ok(Extracted {
         usage: extraction.count.usage().filter(|_| !extraction.tree.removed),
         implicit,
+        inherited: paths(notes.inherited),
         whiteouts: paths(notes.whiteouts),
         opaque: paths(notes.opaque),
         entries,

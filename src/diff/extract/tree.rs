@@ -38,6 +38,10 @@ pub(super) struct OpenDir {
 pub(super) struct Notes {
     /// Directories without an entry.
     pub implicit: BTreeSet<Box<[u8]>>,
+    /// Those of them that got extended attributes, from the layers below or from a directory that did.
+    pub foreign: BTreeSet<Box<[u8]>>,
+    /// Directories that have an entry, after they were made without one and got extended attributes.
+    pub inherited: BTreeSet<Box<[u8]>>,
     /// Whiteouts.
     pub whiteouts: BTreeSet<Box<[u8]>>,
     /// Opaque directories.
@@ -204,8 +208,11 @@ impl<'t> Tree<'t> {
             if stat.st_mode & 0o7777 != DEFAULT_MODE {
                 fchmod(&fd, Mode::from_raw_mode(DEFAULT_MODE)).map_err(|err| failed(FsOp::Chmod, err))?;
             }
-            self.lowers.copy_to(path, fd.as_fd())?;
+            let copied = self.lowers.copy_to(path, fd.as_fd())?;
             note(&mut self.notes.implicit, path, &mut self.budget)?;
+            if copied.xattrs {
+                note(&mut self.notes.foreign, path, &mut self.budget)?;
+            }
         }
         Ok(fd)
     }
@@ -249,7 +256,7 @@ impl<'t> Tree<'t> {
 
 impl Notes {
     fn forget(&mut self, path: &[u8], below: &[u8], budget: &mut Budget) {
-        for set in [&mut self.implicit, &mut self.whiteouts, &mut self.opaque] {
+        for set in [&mut self.implicit, &mut self.foreign, &mut self.inherited, &mut self.whiteouts, &mut self.opaque] {
             if set.remove(path) {
                 budget.give_back(path);
             }

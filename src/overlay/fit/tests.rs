@@ -127,7 +127,8 @@ fn links_of_lower_layers_stay_within_them() {
 fn extended_attributes_become_those_below() {
     let pool = Pool::new();
     let (from, to) = (pool.make(BELOW[0], "a", 0o755), pool.make(TOP, "a", 0o755));
-    for (name, value) in [("user.same", b"1"), ("user.other", b"1"), ("user.new", b"1"), ("user.overlay.opaque", b"y")] {
+    for (name, value) in [("user.same", b"1"), ("user.other", b"1"), ("user.new", b"1"), ("user.overlay.opaque", b"y")]
+    {
         set(&from, name, value);
     }
     for (name, value) in [("user.same", b"1"), ("user.other", b"2"), ("user.gone", b"1"), ("user.overlay.mine", b"y")] {
@@ -181,7 +182,8 @@ fn what_is_below_a_missing_directory_is_not_looked_for() {
     pool.make(BELOW[0], "a/b", 0o755);
     fs::write(pool.path(BELOW[0], "a/file"), "").unwrap();
     let mut lower = Lower::new(pool.dirs.open_fs(BELOW[0]).unwrap());
-    let missing = |lower: &Lower| lower.missing.clone().map(|(path, is_other)| (path.to_str().unwrap().to_owned(), is_other));
+    let missing =
+        |lower: &Lower| lower.missing.clone().map(|(path, is_other)| (path.to_str().unwrap().to_owned(), is_other));
     assert!(matches!(lower.find("a".as_ref()).unwrap(), Below::Directory(_)));
     assert!(matches!(lower.find("a/file/x/y".as_ref()).unwrap(), Below::Other));
     assert_eq!(missing(&lower), Some(("a/file".to_owned(), true)));
