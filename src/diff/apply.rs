@@ -181,7 +181,7 @@ impl Differ {
     fn extract(&self, blob: Blob, target: &Target, watch: &Watch<'_>) -> Result<(Uncompressed, Extracted)> {
         let stop = || watch.is_over();
         let size = blob.size();
-        let mut stream = Stream::open(blob.read()?, size, &self.settings.limits)?;
+        let mut stream = Stream::open(blob.read()?, size, &self.settings.limits)?.until(&stop);
         let into = extract::Target { root: target.dir.as_fd(), parents: &target.parents, whiteouts: target.whiteouts };
         match extract(&mut stream, &into, &self.settings.extraction, &stop) {
             // An archive may be followed by anything, which is part of the digest.
@@ -200,7 +200,9 @@ impl From<KnownLayer> for Uncompressed {
 
 /// What the snapshotter is to know of what was extracted.
 fn applied(blob: Digest, uncompressed: &Uncompressed, extracted: Extracted, durable: bool) -> Applied {
-    let Extracted { usage, implicit, whiteouts, opaque, .. } = extracted;
+    let Extracted { usage, mut implicit, inherited, whiteouts, opaque, .. } = extracted;
+    // Only where something is below that is known already, so that no commit fits them.
+    implicit.extend(inherited);
     let Uncompressed { diff_id, size } = uncompressed.clone();
     Applied { blob: Some(blob), diff_id, size, usage, implicit, whiteouts, opaque, durable }
 }

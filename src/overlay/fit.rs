@@ -7,28 +7,30 @@
 //! Paths come from archives. They are resolved within the layer, as if it were the root.
 
 use std::ffi::{CStr, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown,
-    fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens, openat2, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, fremovexattr, fstat, futimens, openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 
+use super::attributes::{copy_attributes, set_owner_and_mode, times};
 use super::dir::OPEN_DIR;
 use super::layers::LayerDirs;
 use super::stage::Attributes;
 use crate::types::LayerId;
 use crate::{Error, FsOp, Result};
 
+#[cfg(test)]
+mod tests;
+
 /// What overlayfs and we keep in attributes of our own.
 const OPAQUE: [&CStr; 2] = [c"trusted.overlay.opaque", c"user.overlay.opaque"];
-/// Attributes that belong to a layer, and not to what it shows.
-const OF_LAYERS: [&[u8]; 2] = [b"trusted.", b"user.overlay."];
-/// How many changed directories are made durable one by one; more are with their whole file system.
-const SYNC_EACH: usize = 64;
+/// Whether overlayfs may have its attributes where users have theirs. Nobody tells here how the layers are mounted.
+const USER_XATTRS: bool = true;
+/// How often the kernel is asked again when a directory is renamed while it resolves `..`.
+const ATTEMPTS: usize = 16;
 
 impl LayerDirs {
     /// Gives directories of a layer the attributes that they have in the nearest layer below that has them, as they would
@@ -38,32 +40,45 @@ impl LayerDirs {
     /// [`Error::Fs`] and [`Error::NoSpace`].
     pub fn fit_implicit(&self, id: LayerId, implicit: &[PathBuf], below: &[LayerId], sync: bool) -> Result<()> {
         let root = self.open_fs(id)?;
-        let mut lower: Vec<Option<OwnedFd>> = below.iter().map(|_| None).collect();
-        let mut changed = Changed::default();
+        let changed = self.fit(&root, id, implicit, below)?;
+        if sync { self.sync_dirs(&root, id, &changed) } else { Ok(()) }
+    }
+
+    /// Does it, and returns the directories that were changed.
+    fn fit<'p>(
+        &self,
+        root: &OwnedFd,
+        id: LayerId,
+        implicit: &'p [PathBuf],
+        below: &[LayerId],
+    ) -> Result<Vec<&'p Path>> {
+        let mut lower: Vec<Option<Lower>> = below.iter().map(|_| None).collect();
+        let mut changed = Vec::new();
         for path in implicit {
-            let full = || self.layers.path().join(format!("{id}/fs")).join(path);
+            let full = self.layers.path().join(format!("{id}/fs")).join(path);
             if path.as_os_str().is_empty() {
                 if let Some(nearest) = below.first() {
                     let Attributes { uid, gid, mode } = self.attributes_of(*nearest)?;
                     // Mostly it has them, and Commit need not wait for the disk.
-                    if set_owner_and_mode(&root, uid, gid, mode).map_err(Error::fs(FsOp::Chmod, &full()))? {
-                        changed.push(self.open_fs(id)?);
+                    if set_owner_and_mode(root.as_fd(), uid, gid, mode).map_err(Error::fs(FsOp::Chmod, &full))? {
+                        changed.push(&**path);
                     }
                 }
                 continue;
             }
             // Replaced by something else since, which has attributes of its own.
-            let Some(dir) = open_within(&root, path).map_err(Error::fs(FsOp::Open, &full()))? else { continue };
+            let Some(dir) = open_within(root, path).map_err(Error::fs(FsOp::Open, &full))? else { continue };
             for (layer, opened) in below.iter().zip(&mut lower) {
-                let fs = match opened {
-                    Some(fs) => &*fs,
-                    None => opened.insert(self.open_fs(*layer)?),
+                let lower = match opened {
+                    Some(lower) => lower,
+                    None => opened.insert(Lower::new(self.open_fs(*layer)?)),
                 };
                 let source = || self.layers.path().join(format!("{layer}/fs")).join(path);
-                match find_below(fs, path).map_err(Error::fs(FsOp::Open, &source()))? {
+                match lower.find(path).map_err(|err| Error::fs(FsOp::Open, &source())(err))? {
                     Below::Directory(from) => {
-                        copy_attributes(&from, &dir).map_err(Error::fs(FsOp::Write, &full()))?;
-                        changed.push(dir);
+                        if copy_attributes(from.as_fd(), dir.as_fd(), USER_XATTRS, &full)?.changed {
+                            changed.push(&**path);
+                        }
                         break;
                     }
                     Below::Other => break,
@@ -71,7 +86,7 @@ impl LayerDirs {
                 }
             }
         }
-        if sync { self.sync_dirs(&root, id, &changed) } else { Ok(()) }
+        Ok(changed)
     }
 
     /// Removes whiteouts of a layer, and what makes directories opaque. Durable when it returns, if `sync`.
@@ -80,29 +95,46 @@ impl LayerDirs {
     /// [`Error::Fs`] and [`Error::NoSpace`].
     pub fn unhide(&self, id: LayerId, whiteouts: &[PathBuf], opaque: &[PathBuf], sync: bool) -> Result<()> {
         let root = self.open_fs(id)?;
-        let mut changed = Changed::default();
+        let changed = self.show(&root, id, whiteouts, opaque)?;
+        if sync { self.sync_dirs(&root, id, &changed) } else { Ok(()) }
+    }
+
+    /// Does it, and returns the directories that were changed.
+    fn show<'p>(
+        &self,
+        root: &OwnedFd,
+        id: LayerId,
+        whiteouts: &'p [PathBuf],
+        opaque: &'p [PathBuf],
+    ) -> Result<Vec<&'p Path>> {
+        let mut changed: Vec<&Path> = Vec::new();
         let full = |path: &Path| self.layers.path().join(format!("{id}/fs")).join(path);
         for path in whiteouts {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
-            let dir = open_within(&root, parent).map_err(Error::fs(FsOp::Open, &full(parent)))?;
+            let dir = open_within(root, parent).map_err(Error::fs(FsOp::Open, &full(parent)))?;
             if let Some(dir) = dir
                 && remove_whiteout(&dir, name).map_err(Error::fs(FsOp::Remove, &full(path)))?
+                && changed.last() != Some(&parent)
             {
-                changed.push(dir);
+                changed.push(parent);
             }
         }
         for path in opaque {
-            let dir = open_within(&root, path).map_err(Error::fs(FsOp::Open, &full(path)))?;
+            let dir = open_within(root, path).map_err(Error::fs(FsOp::Open, &full(path)))?;
             let Some(dir) = dir else { continue };
+            let mut was_opaque = false;
             for name in OPAQUE {
                 match fremovexattr(&dir, name) {
-                    Ok(()) | Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => {}
+                    Ok(()) => was_opaque = true,
+                    Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => {}
                     Err(err) => return Err(Error::fs(FsOp::Write, &full(path))(err)),
                 }
             }
-            changed.push(dir);
+            if was_opaque {
+                changed.push(path);
+            }
         }
-        if sync { self.sync_dirs(&root, id, &changed) } else { Ok(()) }
+        Ok(changed)
     }
 
     fn open_fs(&self, id: LayerId) -> Result<OwnedFd> {
@@ -111,27 +143,61 @@ impl LayerDirs {
             .map_err(|err| Error::fs(FsOp::Open, &self.layers.path().join(&name))(err))
     }
 
-    fn sync_dirs(&self, root: &OwnedFd, id: LayerId, changed: &Changed) -> Result<()> {
-        let result =
-            if changed.more { rustix::fs::syncfs(root) } else { changed.dirs.iter().try_for_each(rustix::fs::fsync) };
-        result.map_err(|err| Error::fs(FsOp::Sync, &self.layers.path().join(format!("{id}/fs")))(err))
+    /// Makes changed directories durable, each by itself: the first one takes along what the file system has to write, and
+    /// the others find it written. They are opened again, because there may be more than may be open at once.
+    fn sync_dirs(&self, root: &OwnedFd, id: LayerId, changed: &[&Path]) -> Result<()> {
+        for path in changed {
+            let synced = match open_within(root, path) {
+                Ok(Some(dir)) => rustix::fs::fsync(dir),
+                // Whoever replaced it did so after it was changed.
+                Ok(None) => Ok(()),
+                Err(err) => Err(err),
+            };
+            synced
+                .map_err(|err| Error::fs(FsOp::Sync, &self.layers.path().join(format!("{id}/fs")).join(path))(err))?;
+        }
+        Ok(())
     }
 }
 
-/// Directories that were changed, as long as they are few.
-#[derive(Default)]
-struct Changed {
-    dirs: Vec<OwnedFd>,
-    more: bool,
+/// A layer below, and what is known of it. Paths come in order, so that what is below a directory follows it.
+struct Lower {
+    fs: OwnedFd,
+    /// A directory that it has.
+    present: PathBuf,
+    /// What it has no directory of, and so none below it; and whether something else is there.
+    missing: Option<(PathBuf, bool)>,
 }
 
-impl Changed {
-    fn push(&mut self, dir: OwnedFd) {
-        if self.dirs.len() < SYNC_EACH {
-            self.dirs.push(dir);
-        } else {
-            self.more = true;
+impl Lower {
+    fn new(fs: OwnedFd) -> Lower {
+        Lower { fs, present: PathBuf::new(), missing: None }
+    }
+
+    /// Looks for a path. Costs nothing below a directory that was found missing.
+    fn find(&mut self, path: &Path) -> Result<Below, Errno> {
+        if let Some((missing, is_other)) = &self.missing
+            && path.starts_with(missing)
+        {
+            return Ok(if *is_other { Below::Other } else { Below::Nothing });
         }
+        let found = find_below(&self.fs, path)?;
+        if let Below::Directory(_) = found {
+            path.clone_into(&mut self.present);
+            return Ok(found);
+        }
+        // As far up as nothing is there, for the others that are below the same.
+        let (mut missing, mut is_other) = (path, matches!(found, Below::Other));
+        while let Some(parent) = missing.parent()
+            && !self.present.starts_with(parent)
+        {
+            match find_below(&self.fs, parent)? {
+                Below::Directory(_) => parent.clone_into(&mut self.present),
+                found => (missing, is_other) = (parent, matches!(found, Below::Other)),
+            }
+        }
+        self.missing = Some((missing.to_owned(), is_other));
+        Ok(found)
     }
 }
 
@@ -165,7 +231,14 @@ fn resolve(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let within = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_XDEV);
     let open = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-    match openat2(root, path, open, Mode::empty(), within) {
+    let mut result = Err(Errno::AGAIN);
+    for _ in 0..ATTEMPTS {
+        result = openat2(root, path, open, Mode::empty(), within);
+        if !matches!(result, Err(Errno::AGAIN)) {
+            break;
+        }
+    }
+    match result {
         // Older container runtimes forbid the call, some with the wrong error. No link is followed then.
         Err(Errno::NOSYS | Errno::PERM) => {
             let mut dir = rustix::io::fcntl_dupfd_cloexec(root, 0)?;
@@ -184,55 +257,6 @@ fn resolve(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Gives one directory the attributes of another: those of its inode, and extended ones.
-fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
-    let stat = fstat(from)?;
-    set_owner_and_mode(to, stat.st_uid, stat.st_gid, stat.st_mode & 0o7777)?;
-    for name in xattrs(to)? {
-        match fremovexattr(to, &*name) {
-            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => {}
-            Err(err) => return Err(err),
-        }
-    }
-    for name in xattrs(from)? {
-        let mut value = vec![0_u8; 64 << 10];
-        let length = match fgetxattr(from, &*name, &mut value) {
-            Ok(length) => length,
-            Err(Errno::NODATA | Errno::NOTSUP) => continue,
-            Err(err) => return Err(err),
-        };
-        fsetxattr(to, &*name, value.get(..length).unwrap_or_default(), XattrFlags::empty())?;
-    }
-    futimens(to, &times(&stat))
-}
-
-/// Tells whether it changed anything.
-fn set_owner_and_mode(dir: &OwnedFd, uid: u32, gid: u32, mode: u32) -> Result<bool, Errno> {
-    let stat = fstat(dir)?;
-    if (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777) == (uid, gid, mode) {
-        return Ok(false);
-    }
-    if (stat.st_uid, stat.st_gid) != (uid, gid) {
-        fchown(dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    }
-    // After the owner, whose change may clear bits of it.
-    fchmod(dir, Mode::from_raw_mode(mode))?;
-    Ok(true)
-}
-
-/// Lists the extended attributes of a directory that are not the layer's own.
-fn xattrs(dir: &OwnedFd) -> Result<Vec<Box<OsStr>>, Errno> {
-    let mut list = vec![0_u8; 64 << 10];
-    let length = match flistxattr(dir, &mut list) {
-        Ok(length) => length,
-        Err(Errno::NOTSUP) => return Ok(Vec::new()),
-        Err(err) => return Err(err),
-    };
-    let names = list.get(..length).unwrap_or_default().split(|byte| *byte == 0);
-    let shown = names.filter(|name| !name.is_empty() && !OF_LAYERS.iter().any(|prefix| name.starts_with(prefix)));
-    Ok(shown.map(|name| OsStr::from_bytes(name).into()).collect())
-}
-
 /// Removes a whiteout, and leaves the times of its directory as they are. False when there is none of that name.
 fn remove_whiteout(dir: &OwnedFd, name: &OsStr) -> Result<bool, Errno> {
     match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -244,12 +268,4 @@ fn remove_whiteout(dir: &OwnedFd, name: &OsStr) -> Result<bool, Errno> {
     unlinkat(dir.as_fd(), name, AtFlags::empty())?;
     futimens(dir, &times(&before))?;
     Ok(true)
-}
-
-fn times(stat: &Stat) -> Timestamps {
-    let time = |seconds, nanos: u64| Timespec { tv_sec: seconds, tv_nsec: nanos.cast_signed() };
-    Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    }
 }

@@ -8,6 +8,7 @@
 //! [`LayerDirs::reclaim`], [`LayerDirs::list_layers`], ..) say so, and must not be called inside one of containerd's
 //! locks; all others take a constant number of system calls.
 
+mod attributes;
 mod boot;
 mod dir;
 mod fit;
@@ -26,6 +27,7 @@ mod tree;
 mod trial;
 mod usage;
 
+pub use attributes::{Copied, copy_attributes};
 pub use boot::boot;
 pub use dir::Dir;
 pub use idmap::root_pair;

@@ -4,6 +4,7 @@
 //! paths are new.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
@@ -41,16 +42,18 @@ pub(super) struct Extraction<'t> {
     pub setter: Setter,
     pub count: Count,
     pub unpacked: Unpacked,
-    /// The directories that have an entry, in the order of the archive.
-    pub directories: Vec<Directory>,
+    /// The directories that have an entry, by clean path, with a slash before it where the entry's is from the root.
+    pub directories: HashMap<Box<[u8]>, Directory>,
+    /// How many entries of directories there were.
+    pub next_order: u64,
     /// The clean path of the entry under way; its memory is used again.
     pub path: Vec<u8>,
 }
 
-/// An entry of a directory, for what is done when all is in it.
+/// The last entry of a directory, for what is done when all is in it.
 pub(super) struct Directory {
-    path: Box<[u8]>,
-    from_root: bool,
+    /// How many entries of directories came before.
+    order: u64,
     times: Timestamps,
     /// Whether it was made by an extraction, and is counted here.
     made: bool,
@@ -104,7 +107,7 @@ impl Extraction<'_> {
         let path = if *dir.path == *parent { Cow::Borrowed(clean) } else { Cow::Owned(join(&dir.path, name)) };
         let at = Place { dir, name, path };
         if self.whiteouts == Whiteouts::Remove {
-            self.unpacked.add(&at.path);
+            self.unpacked.add(&at.path, &mut self.tree.budget)?;
         }
         match header.kind {
             kind::FILE | kind::SPARSE => self.file(&at, entry, data),
@@ -173,8 +176,24 @@ impl Extraction<'_> {
         let dir = opened.map_err(Error::fs(FsOp::Open, shown(&at.path)))?;
         self.setter.set_open(dir.fd.as_fd(), &at.path, entry)?;
         // One that was made for what is in it has an entry now.
-        let made = self.tree.notes.implicit.remove(&*at.path) || made;
-        self.directories.push(Directory { path: clean.into(), from_root, times: times(&entry.header), made });
+        let was_implicit = self.tree.notes.implicit.remove(&*at.path);
+        if was_implicit {
+            self.tree.budget.give_back(&at.path);
+        }
+        // They stay, whatever the entry says: it takes none away.
+        if let Some(path) = self.tree.notes.foreign.take(&*at.path) {
+            self.tree.notes.inherited.insert(path);
+        }
+        let mut last = Directory { order: self.next_order, times: times(&entry.header), made: made || was_implicit };
+        self.next_order += 1;
+        let key = if from_root { [b"/", clean].concat() } else { clean.to_vec() };
+        if let Some(before) = self.directories.get_mut(&*key) {
+            last.made |= before.made;
+            *before = last;
+        } else {
+            self.tree.budget.take(&key)?;
+            self.directories.insert(key.into(), last);
+        }
         Ok(())
     }
 
@@ -228,10 +247,14 @@ impl Extraction<'_> {
 
     /// Gives the directories their times, after everything is in them, and counts those that were made.
     pub fn finish(&mut self) -> Result<()> {
-        for directory in std::mem::take(&mut self.directories) {
-            let (dir, name) = self.place_at_end(&directory.path, directory.from_root)?;
+        let mut directories: Vec<_> = std::mem::take(&mut self.directories).into_iter().collect();
+        // Two paths may lead to one directory.
+        directories.sort_unstable_by_key(|(_, directory)| directory.order);
+        for (key, directory) in directories {
+            let (path, from_root) = key.strip_prefix(b"/").map_or((&*key, false), |path| (path, true));
+            let (dir, name) = self.place_at_end(path, from_root)?;
             utimensat(&dir.fd, &*name, &directory.times, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(Error::fs(FsOp::SetTimes, shown(&directory.path)))?;
+                .map_err(Error::fs(FsOp::SetTimes, shown(path)))?;
             if directory.made {
                 self.count_directory(&dir, &name)?;
             }

@@ -14,6 +14,7 @@
 
 mod attributes;
 mod beneath;
+mod budget;
 mod entry;
 mod lower;
 mod path;
@@ -27,7 +28,7 @@ mod usage;
 mod whiteout;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::io::BufRead;
 use std::os::fd::BorrowedFd;
@@ -39,6 +40,7 @@ pub use whiteout::Whiteouts;
 use crate::overlay::Usage;
 use crate::{Error, Result};
 use attributes::Setter;
+use budget::Budget;
 use entry::Extraction;
 use lower::Lowers;
 use tar::Reader;
@@ -76,6 +78,8 @@ pub struct Limits {
     pub path: usize,
     /// Components of a path.
     pub depth: usize,
+    /// Bytes of all paths that are kept to the end: those of directories and whiteouts.
+    pub kept: usize,
     /// Bytes of the extended attributes of one entry, names and values.
     pub xattrs: usize,
     /// Device nodes.
@@ -90,6 +94,7 @@ impl Default for Limits {
             entries: 10_000_000,
             path: 4095,
             depth: 1024,
+            kept: 64 << 20,
             xattrs: 1 << 20,
             devices: Devices::Make,
             write_back: Some(256 << 10),
@@ -105,6 +110,9 @@ pub struct Extracted {
     /// Directories made without an entry of their own, which copy what is below them. The root always is one: its
     /// entry has no effect, as with containerd. It is the empty path.
     pub implicit: Vec<PathBuf>,
+    /// Directories that were made without an entry, got extended attributes of the layers below, and then an entry, which
+    /// took none of them away. Like those without an entry they depend on what is below. Empty where nothing is.
+    pub inherited: Vec<PathBuf>,
     /// Whiteouts made for overlayfs.
     pub whiteouts: Vec<PathBuf>,
     /// Directories made opaque for overlayfs.
@@ -128,13 +136,14 @@ pub fn extract(
     let user_xattrs = target.whiteouts == Whiteouts::OverlayUser;
     let lowers = Lowers::new(target.parents, user_xattrs);
     let mut extraction = Extraction {
-        tree: Tree::new(target.root, lowers, stop)?,
+        tree: Tree::new(target.root, lowers, Budget::new(limits.kept), stop)?,
         limits,
         whiteouts: target.whiteouts,
         setter: Setter { user_xattrs },
         count: Count::begin(target.root)?,
         unpacked: whiteout::Unpacked::default(),
-        directories: Vec::new(),
+        directories: HashMap::new(),
+        next_order: 0,
         path: Vec::new(),
     };
     let mut reader = Reader::new(input, stop);
@@ -156,6 +165,7 @@ pub fn extract(
     Ok(Extracted {
         usage: extraction.count.usage().filter(|_| !extraction.tree.removed),
         implicit,
+        inherited: paths(notes.inherited),
         whiteouts: paths(notes.whiteouts),
         opaque: paths(notes.opaque),
         entries,

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, fchmod, fstat, mkdirat, statat, 
 use rustix::io::Errno;
 
 use super::beneath::{open_dir, open_path, root_path};
+use super::budget::Budget;
 use super::lower::Lowers;
 use super::path::{clean, join, push_clean, shown, split};
 use crate::overlay::{self, remove_tree_while};
@@ -37,6 +38,10 @@ pub(super) struct OpenDir {
 pub(super) struct Notes {
     /// Directories without an entry.
     pub implicit: BTreeSet<Box<[u8]>>,
+    /// Those of them that got extended attributes, from the layers below or from a directory that did.
+    pub foreign: BTreeSet<Box<[u8]>>,
+    /// Directories that have an entry, after they were made without one and got extended attributes.
+    pub inherited: BTreeSet<Box<[u8]>>,
     /// Whiteouts.
     pub whiteouts: BTreeSet<Box<[u8]>>,
     /// Opaque directories.
@@ -47,7 +52,7 @@ pub(super) struct Notes {
 pub(super) struct Tree<'t> {
     root: Rc<OpenDir>,
     open: HashMap<Box<[u8]>, Rc<OpenDir>>,
-    /// The keys of `open`, oldest first. Some may have been forgotten.
+    /// The keys of `open`, oldest first.
     order: VecDeque<Box<[u8]>>,
     /// The path that was asked for last, perhaps with links in it: most entries follow others of their directory.
     last: Option<(Vec<u8>, bool, Rc<OpenDir>)>,
@@ -55,17 +60,24 @@ pub(super) struct Tree<'t> {
     stop: &'t dyn Fn() -> bool,
     /// What was made beside the entries.
     pub notes: Notes,
+    /// What may be kept, here and by others.
+    pub budget: Budget,
     /// Whether anything was removed or replaced.
     pub removed: bool,
 }
 
 impl<'t> Tree<'t> {
     /// Starts with the root.
-    pub fn new(root: BorrowedFd<'_>, lowers: Lowers<'t>, stop: &'t dyn Fn() -> bool) -> Result<Tree<'t>> {
+    pub fn new(
+        root: BorrowedFd<'_>,
+        lowers: Lowers<'t>,
+        budget: Budget,
+        stop: &'t dyn Fn() -> bool,
+    ) -> Result<Tree<'t>> {
         let fd = open_dir(root, b".").map_err(Error::fs(FsOp::Open, shown(b".")))?;
         let root = Rc::new(OpenDir { fd, path: Box::default() });
         let (open, order, notes) = (HashMap::new(), VecDeque::new(), Notes::default());
-        Ok(Tree { root, open, order, last: None, lowers, stop, notes, removed: false })
+        Ok(Tree { root, open, order, last: None, lowers, stop, notes, budget, removed: false })
     }
 
     /// Returns the root.
@@ -155,8 +167,9 @@ impl<'t> Tree<'t> {
             self.open.remove(&oldest);
         }
         let dir = Rc::new(OpenDir { fd, path });
-        self.order.push_back(dir.path.clone());
-        self.open.insert(dir.path.clone(), dir.clone());
+        if self.open.insert(dir.path.clone(), dir.clone()).is_none() {
+            self.order.push_back(dir.path.clone());
+        }
         dir
     }
 
@@ -195,8 +208,11 @@ impl<'t> Tree<'t> {
             if stat.st_mode & 0o7777 != DEFAULT_MODE {
                 fchmod(&fd, Mode::from_raw_mode(DEFAULT_MODE)).map_err(|err| failed(FsOp::Chmod, err))?;
             }
-            self.lowers.copy_attributes(path, fd.as_fd())?;
-            self.notes.implicit.insert(path.into());
+            let copied = self.lowers.copy_to(path, fd.as_fd())?;
+            note(&mut self.notes.implicit, path, &mut self.budget)?;
+            if copied.xattrs {
+                note(&mut self.notes.foreign, path, &mut self.budget)?;
+            }
         }
         Ok(fd)
     }
@@ -233,14 +249,17 @@ impl<'t> Tree<'t> {
         self.last = None;
         let below = [path, b"/"].concat();
         self.open.retain(|open, _| &**open != path && !open.starts_with(&below));
-        self.notes.forget(path, &below);
+        self.order.retain(|open| self.open.contains_key(open));
+        self.notes.forget(path, &below, &mut self.budget);
     }
 }
 
 impl Notes {
-    fn forget(&mut self, path: &[u8], below: &[u8]) {
-        for set in [&mut self.implicit, &mut self.whiteouts, &mut self.opaque] {
-            set.remove(path);
+    fn forget(&mut self, path: &[u8], below: &[u8], budget: &mut Budget) {
+        for set in [&mut self.implicit, &mut self.foreign, &mut self.inherited, &mut self.whiteouts, &mut self.opaque] {
+            if set.remove(path) {
+                budget.give_back(path);
+            }
             // What is below lies together, because all of it begins with the path and a slash.
             while let Some(first) = set
                 .range::<[u8], _>((Bound::Included(below), Bound::Unbounded))
@@ -249,9 +268,19 @@ impl Notes {
             {
                 let first = first.clone();
                 set.remove(&first);
+                budget.give_back(&first);
             }
         }
     }
+}
+
+/// Notes a path.
+pub(super) fn note(set: &mut BTreeSet<Box<[u8]>>, path: &[u8], budget: &mut Budget) -> Result<()> {
+    if !set.contains(path) {
+        budget.take(path)?;
+        set.insert(path.into());
+    }
+    Ok(())
 }
 
 /// Whether it is a directory.

@@ -13,9 +13,10 @@ use rustix::io::Errno;
 
 use super::attributes::Owner;
 use super::beneath::open_dir;
+use super::budget::Budget;
 use super::path::{join, shown};
 use super::tar::Header;
-use super::tree::{OpenDir, Tree, is_dir};
+use super::tree::{OpenDir, Tree, is_dir, note};
 use crate::overlay::Dir;
 use crate::{Error, FsOp, Result};
 
@@ -73,15 +74,13 @@ pub(super) fn make_whiteout(tree: &mut Tree<'_>, dir: &OpenDir, name: &[u8], hea
         let result = chownat(&dir.fd, name, owner.uid(), owner.gid(), AtFlags::SYMLINK_NOFOLLOW);
         result.map_err(Error::fs(FsOp::Chown, shown(&path)))?;
     }
-    tree.notes.whiteouts.insert(path.into());
-    Ok(())
+    note(&mut tree.notes.whiteouts, &path, &mut tree.budget)
 }
 
 /// Makes a directory opaque for overlayfs.
 pub(super) fn make_opaque(tree: &mut Tree<'_>, dir: &OpenDir, attribute: &str) -> Result<()> {
     fsetxattr(&dir.fd, attribute, b"y", XattrFlags::empty()).map_err(Error::fs(FsOp::Xattr, shown(&dir.path)))?;
-    tree.notes.opaque.insert(dir.path.clone());
-    Ok(())
+    note(&mut tree.notes.opaque, &dir.path, &mut tree.budget)
 }
 
 /// What was extracted, where markers remove what was there before: the paths of entries, and directories that have been
@@ -94,15 +93,21 @@ pub(super) struct Unpacked {
 
 impl Unpacked {
     /// Keeps an entry from being removed by the marker of its directory.
-    pub fn add(&mut self, path: &[u8]) {
-        self.entries.insert(path.into());
+    pub fn add(&mut self, path: &[u8], budget: &mut Budget) -> Result<()> {
+        if !self.entries.contains(path) {
+            budget.take(path)?;
+            self.entries.insert(path.into());
+        }
+        Ok(())
     }
 
     /// Removes everything from a directory that did not come from an entry.
     pub fn empty(&mut self, tree: &mut Tree<'_>, dir: &Rc<OpenDir>) -> Result<()> {
-        if !self.emptied.insert(dir.path.clone()) {
+        if self.emptied.contains(&dir.path) {
             return Ok(());
         }
+        tree.budget.take(&dir.path)?;
+        self.emptied.insert(dir.path.clone());
         let mut pending = vec![dir.path.clone()];
         while let Some(path) = pending.pop() {
             let dir = tree.find(&path).map_err(Error::fs(FsOp::Open, shown(&path)))?;

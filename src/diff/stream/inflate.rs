@@ -1,8 +1,12 @@
 //! The thread that inflates, and the buffers that go to and fro.
 //!
 //! There are [`BUFFERS`] at most, made when they are needed and then used again. Whoever ends first, the other one finds
-//! its channel closed and ends too, so that nobody waits for somebody who is gone.
+//! its channel closed and ends too, so that nobody waits for somebody who is gone. A thread that has nothing to send notices
+//! it when it reads.
 
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
@@ -30,6 +34,32 @@ pub(super) enum Step {
 pub(super) struct Inflated {
     pub steps: Receiver<Step>,
     pub used: Sender<Box<[u8]>>,
+    /// Ends the thread when it is dropped.
+    _wanted: Wanted,
+}
+
+/// Set when nobody wants the data any more.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A source that fails when nobody wants its data any more.
+struct WhileWanted {
+    source: Source,
+    over: Arc<AtomicBool>,
+}
+
+impl Read for WhileWanted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.over.load(Ordering::Relaxed) {
+            return Err(io::Error::other(Error::ShuttingDown));
+        }
+        self.source.read(buffer)
+    }
 }
 
 /// Starts the thread for one blob.
@@ -39,6 +69,8 @@ pub(super) struct Inflated {
 pub(super) fn start(source: Source, allowance: Allowance) -> Result<Inflated> {
     let (sender, steps) = sync_channel(BUFFERS);
     let (used, empty) = channel();
+    let wanted = Wanted(Arc::default());
+    let source = Box::new(WhileWanted { source, over: wanted.0.clone() });
     let work = move || {
         let last = match inflate(source, allowance, &sender, &empty) {
             Ok(Some(Gone)) => return,
@@ -49,7 +81,7 @@ pub(super) fn start(source: Source, allowance: Allowance) -> Result<Inflated> {
         let _ = sender.send(last);
     };
     thread::Builder::new().name("inflate".into()).spawn(work).map_err(|_| Error::Lost("a thread"))?;
-    Ok(Inflated { steps, used })
+    Ok(Inflated { steps, used, _wanted: wanted })
 }
 
 /// The consumer has ended.

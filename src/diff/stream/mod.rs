@@ -13,6 +13,8 @@ mod tests;
 mod verified;
 
 use std::io::{self, BufRead, Read};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,8 +28,11 @@ pub use verified::Verified;
 
 use inflate::{BUFFER, Inflated, Step};
 
+/// How long a read waits before it asks whether to end.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// A blob's uncompressed data.
-pub struct Stream {
+pub struct Stream<'s> {
     inflated: Inflated,
     buffer: Box<[u8]>,
     filled: usize,
@@ -35,6 +40,7 @@ pub struct Stream {
     hash: Sha256,
     size: u64,
     state: State,
+    stop: &'s dyn Fn() -> bool,
 }
 
 enum State {
@@ -53,12 +59,12 @@ pub struct Uncompressed {
     pub size: u64,
 }
 
-impl Stream {
+impl<'s> Stream<'s> {
     /// Begins to inflate a blob of `size` bytes.
     ///
     /// # Errors
     /// [`Error::Lost`] when the system has no more threads. All else is found out by reading.
-    pub fn open(source: Source, size: u64, limits: &Limits) -> Result<Stream> {
+    pub fn open(source: Source, size: u64, limits: &Limits) -> Result<Stream<'s>> {
         Ok(Stream {
             inflated: inflate::start(source, limits.of(size))?,
             buffer: Box::default(),
@@ -67,7 +73,13 @@ impl Stream {
             hash: Sha256::new(),
             size: 0,
             state: State::Open,
+            stop: &|| false,
         })
+    }
+
+    /// Has reads fail with [`Error::ShuttingDown`] when they wait for data and `stop` says to end.
+    pub fn until(self, stop: &'s dyn Fn() -> bool) -> Stream<'s> {
+        Stream { stop, ..self }
     }
 
     /// Reads what is left, until `stop` says to end, and returns what all of it was.
@@ -76,7 +88,7 @@ impl Stream {
     /// What the blob cannot be read or inflated for; [`Error::ShuttingDown`] when it was stopped.
     pub fn finish(mut self, stop: &dyn Fn() -> bool) -> Result<Uncompressed> {
         loop {
-            let len = match self.fill_buf() {
+            let len = match self.fill(stop) {
                 Ok(rest) => rest.len(),
                 Err(_) => return Err(self.failure().unwrap_or(Error::Lost("the inflating of a blob"))),
             };
@@ -105,15 +117,34 @@ impl Stream {
         self.size
     }
 
+    fn fill(&mut self, stop: &dyn Fn() -> bool) -> io::Result<&[u8]> {
+        if self.position == self.filled {
+            match self.state {
+                State::Open => self.next(stop)?,
+                State::Ended => {}
+                State::Failed(_) => return Err(io::Error::other("the stream has failed before")),
+            }
+        }
+        Ok(self.buffer.get(self.position..self.filled).unwrap_or_default())
+    }
+
     /// Takes the next buffer.
-    fn next(&mut self) -> io::Result<()> {
+    fn next(&mut self, stop: &dyn Fn() -> bool) -> io::Result<()> {
         let used = std::mem::take(&mut self.buffer);
         (self.filled, self.position) = (0, 0);
         if used.len() == BUFFER {
             // Nobody takes it when all was inflated.
             let _ = self.inflated.used.send(used);
         }
-        match self.inflated.steps.recv() {
+        // There are blobs of which nothing comes for as long as they are: parts may be empty.
+        let step = loop {
+            match self.inflated.steps.recv_timeout(PATIENCE) {
+                Err(RecvTimeoutError::Timeout) if stop() => return Err(self.fail(Error::ShuttingDown)),
+                Err(RecvTimeoutError::Timeout) => {}
+                step => break step,
+            }
+        };
+        match step {
             Ok(Step::Data(buffer, filled)) => {
                 self.hash.update(buffer.get(..filled).unwrap_or_default());
                 self.size += filled as u64;
@@ -137,16 +168,9 @@ impl Stream {
     }
 }
 
-impl BufRead for Stream {
+impl BufRead for Stream<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.position == self.filled {
-            match self.state {
-                State::Open => self.next()?,
-                State::Ended => {}
-                State::Failed(_) => return Err(io::Error::other("the stream has failed before")),
-            }
-        }
-        Ok(self.buffer.get(self.position..self.filled).unwrap_or_default())
+        self.fill(self.stop)
     }
 
     fn consume(&mut self, amount: usize) {
@@ -154,7 +178,7 @@ impl BufRead for Stream {
     }
 }
 
-impl Read for Stream {
+impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.fill_buf()?.read(buffer)?;
         self.consume(read);

@@ -41,7 +41,7 @@ fn skippable(data: &[u8]) -> Vec<u8> {
     [&[0x53, 0x2a, 0x4d, 0x18][..], &(data.len() as u32).to_le_bytes(), data].concat()
 }
 
-fn open(blob: &[u8], limits: &Limits) -> Stream {
+fn open(blob: &[u8], limits: &Limits) -> Stream<'static> {
     Stream::open(Box::new(Cursor::new(blob.to_vec())), blob.len() as u64, limits).unwrap()
 }
 
@@ -209,6 +209,37 @@ fn whoever_drains_a_stream_can_be_stopped() {
     let stream = Stream::open(source, 1, &Limits::default()).unwrap();
     assert!(matches!(stream.finish(&|| true), Err(Error::ShuttingDown)));
     assert!(is_dropped.recv_timeout(Duration::from_secs(30)).is_err());
+}
+
+/// The same over and over.
+struct Endless(Vec<u8>);
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = buffer.len() / self.0.len() * self.0.len();
+        buffer[..len].chunks_mut(self.0.len()).for_each(|chunk| chunk.copy_from_slice(&self.0));
+        Ok(len)
+    }
+}
+
+#[test]
+fn whoever_waits_for_nothing_can_be_stopped() {
+    for part in [gzip(b""), skippable(b"xxxxxxxx")] {
+        // The first bytes are read by themselves, and are the rest of no part.
+        let blob = Cursor::new(part.clone()).chain(Endless(part));
+        let (source, is_dropped) = watched(io::BufReader::with_capacity(64 << 10, blob));
+        let asked = std::cell::Cell::new(0);
+        let stop = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 2
+        };
+        let mut stream = Stream::open(source, 1, &Limits::default()).unwrap().until(&stop);
+        assert!(stream.fill_buf().is_err());
+        assert!(matches!(stream.failure(), Some(Error::ShuttingDown)));
+        drop(stream);
+        let ended = is_dropped.recv_timeout(Duration::from_secs(30));
+        assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, chown, lsetxattr, mknodat};
 use rustix::process::{Gid, Uid};
 
+use crate::diff::extract::Whiteouts;
 use crate::diff::extract::testing::{Layer, dir, file, is_root, tree, xattr};
 
 /// Makes a directory of a lower layer.
@@ -62,6 +63,44 @@ fn an_entry_that_comes_later_counts() {
     assert_eq!(extracted.implicit, ["", "a/b"].map(PathBuf::from));
     assert_eq!(layer.metadata("a").mode() & 0o7777, 0o700);
     assert_eq!(layer.metadata("a").mtime(), 5);
+}
+
+#[test]
+fn an_entry_that_comes_later_leaves_attributes_of_those_below() {
+    let below = tempfile::tempdir().unwrap();
+    for path in ["a", "b", "c", "d"] {
+        lower(below.path(), path, 0o700);
+    }
+    for path in ["a", "c", "d"] {
+        lsetxattr(below.path().join(path), "user.mine", b"y", XattrFlags::empty()).unwrap();
+    }
+    let layer = with_parents(&[&below]);
+    let files = ["a", "b", "c", "d"].map(|path| file(&format!("{path}/file"), "x"));
+    let extracted = layer.extract(&[&files[..], &[dir("a"), dir("b"), dir("d"), file("d", "")]].concat()).unwrap();
+    assert_eq!(extracted.implicit, ["", "c"].map(PathBuf::from));
+    assert_eq!(extracted.inherited, ["a"].map(PathBuf::from));
+    assert_eq!(xattr(&layer.path("a"), "user.mine").unwrap(), b"y");
+}
+
+#[test]
+fn privileged_labels_of_the_host_are_not_copied_and_the_rest_is() {
+    if !is_root("setting attributes") {
+        return;
+    }
+    let below = tempfile::tempdir().unwrap();
+    lower(below.path(), "a", 0o755);
+    let path = below.path().join("a");
+    for name in ["security.selinux", "user.overlay.mine"] {
+        if lsetxattr(&path, name, b"y", XattrFlags::empty()).is_err() {
+            return;
+        }
+    }
+    for (whiteouts, expected) in [(Whiteouts::Overlay, Some(b"y".to_vec())), (Whiteouts::OverlayUser, None)] {
+        let layer = Layer { parents: vec![below.path().to_owned()], ..Layer::with(whiteouts) };
+        layer.extract(&[file("a/file", "x")]).unwrap();
+        assert_eq!(xattr(&layer.path("a"), "user.overlay.mine"), expected);
+        assert_eq!(xattr(&layer.path("a"), "security.selinux"), None);
+    }
 }
 
 #[test]

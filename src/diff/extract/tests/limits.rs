@@ -53,6 +53,29 @@ fn devices_are_refused_or_left_out() {
     assert_eq!(layer.tree(), tree([("dev", "dir 755"), ("dev/file", "file 644 x")]));
 }
 
+#[test]
+fn paths_that_are_kept_are_limited() {
+    let limits = Limits { kept: 10, ..Limits::default() };
+    for items in [
+        vec![dir("12345"), dir("123456")],
+        vec![dir("12345"), dir("/12345")],
+        vec![file("12345/67890/x", "")],
+        vec![file("123/567/x", ""), file("4/x", "")],
+    ] {
+        assert!(refused(limits.clone(), &items).contains("more than 10 bytes of paths"), "{items:?}");
+    }
+    // Once each, and not what is gone.
+    let layer = Layer { limits: limits.clone(), ..Layer::new() };
+    let again: Vec<_> = (0..100).flat_map(|_| [dir("12345").mtime(7), dir("6789").mtime(9), dir("12345")]).collect();
+    layer.extract(&again).unwrap();
+    let layer = Layer { limits: limits.clone(), ..Layer::new() };
+    let replaced: Vec<_> = (0..9).flat_map(|_| [file("12/456/x", ""), file("12", "")]).collect();
+    layer.extract(&replaced).unwrap();
+    let layer = Layer { limits, ..Layer::with(Whiteouts::Remove) };
+    let err = layer.extract(&[file("12345", ""), file("67890", ""), file("x", "")]).unwrap_err();
+    assert!(err.to_string().contains("more than 10 bytes of paths"), "{err}");
+}
+
 /// Input that fails after some bytes.
 struct Failing<'b> {
     bytes: &'b [u8],
