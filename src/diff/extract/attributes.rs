@@ -106,17 +106,17 @@ impl Setter {
 
     /// Gives another name of a file what its entry says. Returns the file as it was, and as it is.
     pub fn set_linked(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<(Stat, Stat)> {
-        // A change of the owner to what it is takes capabilities away, which a new file does not have.
         self.set(dir, name, path, entry, true)
     }
 
-    fn set(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry, chown: bool) -> Result<(Stat, Stat)> {
+    fn set(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry, linked: bool) -> Result<(Stat, Stat)> {
         let failed = |op, err: Errno| Error::fs(op, shown(path))(err);
         let header = &entry.header;
         let look = || statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::Stat, err));
         let stat = look()?;
         let owner = Owner::of(header);
-        let chown = chown || owner.differs(&stat);
+        // A change of the owner to what it is takes capabilities away, which a new file does not have.
+        let chown = linked || owner.differs(&stat);
         if chown {
             let result = chownat(dir, name, owner.uid(), owner.gid(), AtFlags::SYMLINK_NOFOLLOW);
             result.map_err(|err| failed(FsOp::Chown, err))?;
@@ -133,8 +133,8 @@ impl Setter {
             set_mode(dir, name, mode).map_err(|err| failed(FsOp::Chmod, err))?;
         }
         utimensat(dir, name, &times(header), AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::SetTimes, err))?;
-        // Attributes may take blocks.
-        Ok((stat, if xattrs { look()? } else { stat }))
+        // Attributes may take blocks, and a capability that is taken away may free one.
+        Ok((stat, if xattrs || linked { look()? } else { stat }))
     }
 
     /// Sets the extended attributes, and tells whether there were any.

@@ -130,11 +130,21 @@ fn the_rest_of_the_input_is_left() {
 
 #[test]
 fn attributes_of_a_link_are_counted() {
-    let layer = Layer::new();
-    // More than fits into an inode.
-    let link = hard_link("b", "a").xattr("user.long", "v".repeat(2000));
-    let extracted = layer.extract(&[file("a", ""), link]).unwrap();
-    if let Some(usage) = extracted.usage {
-        assert_eq!(usage, disk_usage(&layer.path("")).unwrap());
+    // More than fits into an inode, and a capability, which the owner of a link takes away.
+    let long = "v".repeat(2000);
+    let capability = [&[1, 0, 0, 2, 0, 32][..], &[0; 14]].concat();
+    for items in [
+        [file("a", ""), hard_link("b", "a").xattr("user.long", &long)],
+        [file("a", "").xattr("user.some", &long[..100]).xattr("security.capability", capability), hard_link("b", "a")],
+    ] {
+        let layer = Layer::new();
+        let Ok(extracted) = layer.extract(&items) else {
+            // Only root may give capabilities.
+            assert!(!is_root("capabilities"));
+            continue;
+        };
+        if let Some(usage) = extracted.usage {
+            assert_eq!(usage, disk_usage(&layer.path("")).unwrap());
+        }
     }
 }
