@@ -42,6 +42,18 @@ fn files_directories_and_links() {
 }
 
 #[test]
+fn attributes_that_come_with_a_link_are_counted() {
+    let layer = Layer::new();
+    // More than an inode of ext4 has room for, and some blocks before it.
+    let link = hard_link("link", "file").xattr("user.a", [b'x'; 1500]);
+    let extracted = layer.extract(&[file("other", &"x".repeat(10_000)), file("file", "x"), link]).unwrap();
+    assert_eq!(layer.xattr("file", "user.a").unwrap().len(), 1500);
+    if let Some(usage) = extracted.usage {
+        assert_eq!(usage, disk_usage(&layer.path("")).unwrap());
+    }
+}
+
+#[test]
 fn privileged_devices_are_made() {
     if !is_root("making devices") {
         return;
