@@ -10,10 +10,12 @@ use std::process::{Command, Stdio};
 use super::skip;
 
 /// What must be in the tools directory.
-const BUILT: [&str; 8] = [
+const BUILT: [&str; 10] = [
     "bin/clientpull",
     "bin/nerdctl",
+    "bin/refapply",
     "bin/snapsuite.test",
+    "bin/tarcases",
     "bin/testimage",
     "bin/treediff",
     "containerd-2.3/containerd",
