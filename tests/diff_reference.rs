@@ -4,9 +4,9 @@
 //! Both apply the same chains of layers, as layers of an overlay and one after the other to a plain directory. What may
 //! differ is in one table, with the reason.
 
-mod common;
 #[path = "diff_reference/chains.rs"]
 mod chains;
+mod common;
 #[path = "diff_reference/exceptions.rs"]
 mod exceptions;
 #[path = "diff_reference/ours.rs"]
@@ -68,10 +68,12 @@ fn privileged_odd_layers_are_applied_as_containerd_does() {
     with_scratch("privileged_odd_layers_are_applied_as_containerd_does", |dir| {
         let cases = dir.join("cases");
         let (count, seed) = (number(CHAINS_VARIABLE, CHAINS), number(SEED_VARIABLE, 1));
-        run(Command::new(built("bin/tarcases"))
-            .arg("-o")
-            .arg(&cases)
-            .args(["-count", &count.to_string(), "-seed", &seed.to_string()]));
+        run(Command::new(built("bin/tarcases")).arg("-o").arg(&cases).args([
+            "-count",
+            &count.to_string(),
+            "-seed",
+            &seed.to_string(),
+        ]));
         let summary = compare(dir, &cases);
         eprintln!("{summary}");
         // A generator that makes nothing of use would let everything pass.

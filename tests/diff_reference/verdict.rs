@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -117,7 +117,12 @@ impl Verdict {
     pub fn settle(mut self, trees: Vec<String>) -> Summary {
         self.problems.extend(trees);
         let Verdict { summary, problems, .. } = self;
-        assert!(problems.is_empty(), "{summary}\n{} differences, ours|theirs:\n{}", problems.len(), problems.join("\n"));
+        assert!(
+            problems.is_empty(),
+            "{summary}\n{} differences, ours|theirs:\n{}",
+            problems.len(),
+            problems.join("\n")
+        );
         summary
     }
 }
