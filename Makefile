@@ -56,6 +56,13 @@ bench: ## Measure the hot paths, beside containerd's own snapshotter and content
 	scripts/bench-content.sh
 	scripts/bench-pull.sh
 
+# For each target.
+FUZZ_SECONDS ?= 600
+
+.PHONY: fuzz
+fuzz: tools ## Let malformed layers loose on the extraction: three targets, ten minutes each. As root
+	fuzz/run.sh $(FUZZ_SECONDS)
+
 .PHONY: tools
 tools: ## Build the Go programs that the tests and the demo use: a containerd, nerdctl, test images
 	tests/go/build.sh "$(LEASEHOLD_TOOLS)"

@@ -44,7 +44,7 @@ go_format() {
 }
 
 # Those that are no programs are read where they are sourced.
-mapfile -t scripts < <(find scripts demo tests .ci -type f -perm /100 \( -name '*.sh' -o -path '.ci/run' \) | sort)
+mapfile -t scripts < <(find scripts demo tests fuzz/*.sh .ci -type f -perm /100 \( -name '*.sh' -o -path '.ci/run' \) | sort)
 
 # --release everywhere, because that is where RocksDB is compiled.
 step_of_toolchain "format" fmt cargo fmt --check

@@ -101,20 +101,22 @@ impl Setter {
     /// Gives `name` in `dir`, which was just made and is no directory, what the entry says, without following it. Returns
     /// what it was before, but for the blocks.
     pub fn set_named(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
-        Ok(self.set(dir, name, path, entry, false)?.1)
+        let (stat, xattrs) = self.set(dir, name, path, entry, false)?;
+        // Attributes may take blocks.
+        if xattrs { look(dir, name, path) } else { Ok(stat) }
     }
 
-    /// Gives another name of a file what its entry says. Returns the file as it was, and as it is.
-    pub fn set_linked(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<(Stat, Stat)> {
+    /// Gives another name of a file what its entry says. Returns what the file was before.
+    pub fn set_linked(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<Stat> {
         // A change of the owner to what it is takes capabilities away, which a new file does not have.
-        self.set(dir, name, path, entry, true)
+        Ok(self.set(dir, name, path, entry, true)?.0)
     }
 
-    fn set(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry, chown: bool) -> Result<(Stat, Stat)> {
+    /// Returns what the file was before, and whether it has got extended attributes.
+    fn set(self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry, chown: bool) -> Result<(Stat, bool)> {
         let failed = |op, err: Errno| Error::fs(op, shown(path))(err);
         let header = &entry.header;
-        let look = || statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::Stat, err));
-        let stat = look()?;
+        let stat = look(dir, name, path)?;
         let owner = Owner::of(header);
         let chown = chown || owner.differs(&stat);
         if chown {
@@ -133,8 +135,7 @@ impl Setter {
             set_mode(dir, name, mode).map_err(|err| failed(FsOp::Chmod, err))?;
         }
         utimensat(dir, name, &times(header), AtFlags::SYMLINK_NOFOLLOW).map_err(|err| failed(FsOp::SetTimes, err))?;
-        // Attributes may take blocks.
-        Ok((stat, if xattrs { look()? } else { stat }))
+        Ok((stat, xattrs))
     }
 
     /// Sets the extended attributes, and tells whether there were any.
@@ -159,6 +160,10 @@ impl Setter {
         }
         Ok(any)
     }
+}
+
+fn look(dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<Stat> {
+    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::fs(FsOp::Stat, shown(path)))
 }
 
 /// Changes the mode of a name that may have become a symbolic link, which is not followed.

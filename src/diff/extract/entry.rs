@@ -211,8 +211,12 @@ impl Extraction<'_> {
             let (dir, name) = tree.link_target(&entry.header.link)?;
             Ok(linkat(&dir.fd, &*name, &at.dir.fd, at.name, AtFlags::empty()))
         })?;
-        let (before, after) = self.setter.set_linked(at.dir.fd.as_fd(), at.name, &at.path, entry)?;
-        self.count.change(&before, &after);
+        let before = self.setter.set_linked(at.dir.fd.as_fd(), at.name, &at.path, entry)?;
+        if self.count.is_wanted()
+            && let Some(after) = self.tree.look(&at.dir, at.name)?
+        {
+            self.count.change(&before, &after);
+        }
         Ok(())
     }
 
