@@ -216,7 +216,7 @@ fn privileged_nothing_is_hidden_any_more() {
     let root = pool.dirs.open_fs(TOP).unwrap();
     let show = || pool.dirs.show(&root, TOP, &whiteouts, &opaque).unwrap();
     assert_eq!(show(), ["a", "", "a", "b"].map(Path::new));
-    assert_eq!(show(), [Path::new(""); 0], "nothing is left to do");
+    assert!(show().is_empty(), "something is left to do");
     pool.dirs.unhide(TOP, &whiteouts, &opaque, true).unwrap();
     for path in ["a", "b"] {
         for name in ["trusted.overlay.opaque", "user.overlay.opaque"] {
