@@ -69,7 +69,7 @@ fn paths_that_are_kept_are_limited() {
     let again: Vec<_> = (0..100).flat_map(|_| [dir("12345").mtime(7), dir("6789").mtime(9), dir("12345")]).collect();
     layer.extract(&again).unwrap();
     let layer = Layer { limits: limits.clone(), ..Layer::new() };
-    let replaced: Vec<_> = (0..9).flat_map(|_| [file("12/456/x", ""), file("12", "")]).collect();
+    let replaced: Vec<_> = (0..9).flat_map(|_| [dir("12"), file("12/456/x", ""), file("12", "")]).collect();
     layer.extract(&replaced).unwrap();
     let layer = Layer { limits, ..Layer::with(Whiteouts::Remove) };
     let err = layer.extract(&[file("12345", ""), file("67890", ""), file("x", "")]).unwrap_err();
