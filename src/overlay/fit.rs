@@ -27,20 +27,26 @@ mod tests;
 
 /// What overlayfs and we keep in attributes of our own.
 const OPAQUE: [&CStr; 2] = [c"trusted.overlay.opaque", c"user.overlay.opaque"];
-/// Whether overlayfs may have its attributes where users have theirs. Nobody tells here how the layers are mounted.
-const USER_XATTRS: bool = true;
 /// How often the kernel is asked again when a directory is renamed while it resolves `..`.
 const ATTEMPTS: usize = 16;
 
 impl LayerDirs {
     /// Gives directories of a layer the attributes that they have in the nearest layer below that has them, as they would
-    /// have got them if they had been extracted on top of it; the empty path is the root. Durable when it returns, if `sync`.
+    /// have got them if they had been extracted on top of it; the empty path is the root. With `user_xattrs` overlayfs has its
+    /// attributes where users have theirs. Durable when it returns, if `sync`.
     ///
     /// # Errors
     /// [`Error::Fs`] and [`Error::NoSpace`].
-    pub fn fit_implicit(&self, id: LayerId, implicit: &[PathBuf], below: &[LayerId], sync: bool) -> Result<()> {
+    pub fn fit_implicit(
+        &self,
+        id: LayerId,
+        implicit: &[PathBuf],
+        below: &[LayerId],
+        user_xattrs: bool,
+        sync: bool,
+    ) -> Result<()> {
         let root = self.open_fs(id)?;
-        let changed = self.fit(&root, id, implicit, below)?;
+        let changed = self.fit(&root, id, implicit, below, user_xattrs)?;
         if sync { self.sync_dirs(&root, id, &changed) } else { Ok(()) }
     }
 
@@ -51,6 +57,7 @@ impl LayerDirs {
         id: LayerId,
         implicit: &'p [PathBuf],
         below: &[LayerId],
+        user_xattrs: bool,
     ) -> Result<Vec<&'p Path>> {
         let mut lower: Vec<Option<Lower>> = below.iter().map(|_| None).collect();
         let mut changed = Vec::new();
@@ -76,7 +83,7 @@ impl LayerDirs {
                 let source = || self.layers.path().join(format!("{layer}/fs")).join(path);
                 match lower.find(path).map_err(|err| Error::fs(FsOp::Open, &source())(err))? {
                     Below::Directory(from) => {
-                        if copy_attributes(from.as_fd(), dir.as_fd(), USER_XATTRS, &full)?.changed {
+                        if copy_attributes(from.as_fd(), dir.as_fd(), user_xattrs, &full)?.changed {
                             changed.push(&**path);
                         }
                         break;

@@ -67,6 +67,11 @@ impl MountOptions {
         }
         MountOptions { remap_ids: remap_ids && host.idmapped, userns: host.userns, overlay }
     }
+
+    /// Whether overlayfs has its attributes where users have theirs.
+    pub fn user_xattrs(&self) -> bool {
+        has_option(&self.overlay, "userxattr")
+    }
 }
 
 /// Returns the mounts that show a snapshot, in the order in which to make them.

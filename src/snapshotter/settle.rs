@@ -76,7 +76,8 @@ impl Snapshotter {
         let sync = of.applied.boot.is_empty();
         let mut usage = of.applied.usage;
         if of.rebased && !of.applied.implicit.is_empty() {
-            self.dirs.fit_implicit(of.layer, &of.applied.implicit, &of.below, sync)?;
+            let user_xattrs = self.settings.mounts.user_xattrs();
+            self.dirs.fit_implicit(of.layer, &of.applied.implicit, &of.below, user_xattrs, sync)?;
             failpoint::hit("commit: directories fitted");
             if of.applied.has_implicit_directories() {
                 // Extended attributes take space.

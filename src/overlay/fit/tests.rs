@@ -53,7 +53,7 @@ impl Pool {
     fn fit(&self, implicit: &[&str]) -> Vec<String> {
         let implicit: Vec<_> = implicit.iter().map(PathBuf::from).collect();
         let root = self.dirs.open_fs(TOP).unwrap();
-        let changed = self.dirs.fit(&root, TOP, &implicit, &BELOW).unwrap();
+        let changed = self.dirs.fit(&root, TOP, &implicit, &BELOW, true).unwrap();
         self.dirs.sync_dirs(&root, TOP, &changed).unwrap();
         changed.into_iter().map(|path| path.to_str().unwrap().to_owned()).collect()
     }
