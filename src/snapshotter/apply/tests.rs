@@ -309,7 +309,7 @@ fn what_a_commit_may_have_to_do_is_bounded_where_the_parent_is_named_there() {
     let pool = Pool::new();
     pool.unpack("base", "", &archive("x"));
     let many = |length: usize, number: usize| -> Vec<PathBuf> {
-        (0..number).map(|number| format!("{number:0length$}").into()).collect()
+        (0..number).map(|number| format!("{}{number}", "d/".repeat(length / 2)).into()).collect()
     };
     for (number, many) in [many(1000, 10_000), many(6, 40_000)].into_iter().enumerate() {
         let (none, few) = (Vec::new(), many[..10].to_vec());
