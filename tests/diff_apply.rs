@@ -76,10 +76,11 @@ fn privileged_a_layer_is_applied_on_both_sockets() {
     let site = Site::with_settings(&metrics.settings());
     let daemon = site.start();
     let blob = gzip(&base());
-    for (n, client) in [Client::new(&daemon), Client::api(&daemon, "a")].into_iter().enumerate() {
+    let clients = [(Client::new(&daemon), "a/1/extract-1"), (Client::api(&daemon, "a"), "extract-1")];
+    for (n, (client, key)) in clients.into_iter().enumerate() {
         let digest = client.store("ref", &blob).unwrap();
         assert_eq!(digest, sha256(&blob));
-        let mounts = client.prepare("a/1/extract-1", "").unwrap();
+        let mounts = client.prepare(key, "").unwrap();
         let applied = client.apply(layer(TAR_GZIP, &blob), &mounts).unwrap();
         let expected = Descriptor {
             media_type: TAR.into(),
@@ -88,7 +89,7 @@ fn privileged_a_layer_is_applied_on_both_sockets() {
             ..Descriptor::default()
         };
         assert_eq!(applied, expected);
-        client.commit("committed", "a/1/extract-1").unwrap();
+        client.commit("committed", key).unwrap();
         expect_base(Path::new(&client.view("view", "committed").unwrap()[0].source));
         // The second socket finds what the first has unpacked.
         let applies = Applies::read(&metrics);

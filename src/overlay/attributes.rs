@@ -7,8 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use rustix::fs::{
-    Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr,
-    fsetxattr, fstat, futimens,
+    Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat,
+    futimens,
 };
 use rustix::io::Errno;
 
@@ -25,22 +25,23 @@ const LABEL: &[u8] = b"security.selinux";
 pub struct Copied {
     /// Whether anything is different now.
     pub changed: bool,
-    /// Whether extended attributes came from the other directory, or were taken away because it has none of that name.
+    /// Whether it has extended attributes: from the other directory, or from the one that it is in.
     pub xattrs: bool,
 }
 
 /// Gives the directory `to` the attributes of another: those of its inode, and extended ones, but for those that belong to
 /// a layer and not to what it shows. With `user_xattrs` overlayfs has its own where users have theirs. `path` is for messages.
+/// What the directory got from a default ACL it keeps, as with containerd.
 ///
 /// # Errors
 /// [`Error::Fs`] and [`Error::NoSpace`].
 pub fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, user_xattrs: bool, path: &Path) -> Result<Copied> {
     let stat = fstat(from).map_err(Error::fs(FsOp::Stat, path))?;
     let before = fstat(to).map_err(Error::fs(FsOp::Stat, path))?;
-    // In this order: an ACL changes the mode, and so may a change of the owner.
+    // In containerd's order: a change of the owner may clear bits of the mode, and a mode changes the mask of an ACL.
     let owner = set_owner(to, &before, stat.st_uid, stat.st_gid).map_err(Error::fs(FsOp::Chown, path))?;
-    let (xattrs, set) = copy_xattrs(from, to, user_xattrs).map_err(Error::fs(FsOp::Xattr, path))?;
     let mode = set_mode(to, stat.st_mode & 0o7777).map_err(Error::fs(FsOp::Chmod, path))?;
+    let (xattrs, set) = copy_xattrs(from, to, user_xattrs).map_err(Error::fs(FsOp::Xattr, path))?;
     let modified = (stat.st_mtime, stat.st_mtime_nsec) != (before.st_mtime, before.st_mtime_nsec);
     if modified || (stat.st_atime, stat.st_atime_nsec) != (before.st_atime, before.st_atime_nsec) {
         futimens(to, &times(&stat)).map_err(Error::fs(FsOp::SetTimes, path))?;
@@ -76,22 +77,14 @@ fn set_mode(dir: BorrowedFd<'_>, mode: u32) -> Result<bool, Errno> {
 fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, user_xattrs: bool) -> Result<(bool, bool), Errno> {
     let (wanted, there) = (shown(from, user_xattrs)?, shown(to, user_xattrs)?);
     let mut changed = false;
-    for name in there.iter().filter(|name| !wanted.contains(name)) {
-        match fremovexattr(to, &**name) {
-            Ok(()) => changed = true,
-            // Some of a security module may be changed, but not removed.
-            Err(Errno::ACCESS | Errno::PERM | Errno::NOTSUP | Errno::NODATA) => {}
-            Err(err) => return Err(err),
-        }
-    }
     for name in &wanted {
         let Some(value) = value(from, name)? else { continue };
         if there.contains(name) && self::value(to, name)?.as_ref() == Some(&value) {
             continue;
         }
-        match fsetxattr(to, &**name, &value, XattrFlags::empty()) {
+        match fsetxattr(to, &**name, &value, XattrFlags::CREATE) {
             Ok(()) => changed = true,
-            Err(Errno::NOTSUP | Errno::PERM | Errno::NODATA) => {}
+            Err(Errno::EXIST | Errno::NOTSUP | Errno::PERM | Errno::NODATA) => {}
             Err(err) => return Err(err),
         }
     }

@@ -264,9 +264,9 @@ mod tests {
     fn what_does_not_fit_has_records() {
         let long = "a".repeat(101);
         for (header, record) in [
-            (header(long.as_bytes()), format!("110 path={long}\n")),
-            (header("é".as_bytes()), "10 path=é\n".to_owned()),
-            (Header { target: long.clone().into(), ..header(b"a") }, format!("114 linkpath={long}\n")),
+            (header(long.as_bytes()), format!("111 path={long}\n")),
+            (header("é".as_bytes()), "11 path=é\n".to_owned()),
+            (Header { target: long.clone().into(), ..header(b"a") }, format!("115 linkpath={long}\n")),
             (Header { uid: 0o10_000_000, ..header(b"a") }, "15 uid=2097152\n".to_owned()),
             (Header { gid: u32::MAX, ..header(b"a") }, "18 gid=4294967295\n".to_owned()),
             (Header { size: 1 << 33, ..header(b"a") }, "19 size=8589934592\n".to_owned()),
