@@ -151,7 +151,7 @@ impl Pool {
             sync_layers_on_commit: false,
             waiting_for_space: 0,
             retention: None,
-            reuse: Reuse { enabled: reuse, per_namespace: false },
+            reuse: Reuse { enabled: reuse, per_namespace: false, fetch: false },
             min_free: 0,
             reclaim_workers: 1,
             reclaim_per_second: 0,
@@ -222,7 +222,7 @@ impl Pool {
     fn apply_one(&self, layer: &Layer, mounts: Vec<Mount>) -> Uncompressed {
         match self.differ.begin(request(layer, mounts)).unwrap() {
             Begun::Known(_) => panic!("it was known"),
-            Begun::Work(job) => self.differ.apply(job, &AtomicBool::new(false)).unwrap(),
+            Begun::Work(job) => self.differ.apply(*job, &AtomicBool::new(false)).unwrap(),
         }
     }
 
