@@ -20,7 +20,7 @@ fn privileged_unknown_methods_and_services_are_unimplemented() {
         for method in [
             "/containerd.services.snapshots.v1.Snapshots/Nothing",
             "/containerd.services.snapshots.v2.Snapshots/Prepare",
-            "/containerd.services.diff.v1.Diff/Apply",
+            "/containerd.services.images.v1.Images/Get",
             "/x/y",
         ] {
             let mut client = Grpc::new(leasehold::grpc::client(daemon.plugin_socket()).await.unwrap());
