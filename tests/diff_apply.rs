@@ -73,7 +73,8 @@ fn privileged_a_layer_is_applied_on_both_sockets() {
         return;
     }
     let metrics = Metrics::somewhere();
-    let site = Site::with_settings(&metrics.settings());
+    // Nothing holds what is uploaded to the API socket, and the first collection must not come in between.
+    let site = Site::with_settings(&format!("{}[gc]\nstartup_delay = \"10m\"\n", metrics.settings()));
     let daemon = site.start();
     let blob = gzip(&base());
     let clients = [(Client::new(&daemon), "a/1/extract-1"), (Client::api(&daemon, "a"), "extract-1")];
