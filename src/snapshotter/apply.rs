@@ -80,7 +80,6 @@ impl Snapshotter {
             // What comes now may be cut off at any byte. Durable before the first of them.
             txn.unverify(layer)?;
             self.note_no_space(txn.commit())?;
-            failpoint::hit("begin apply: unverified");
             applied.verified = false;
         } else {
             drop(txn);
