@@ -57,6 +57,16 @@ pub(super) fn set_owner_and_mode(dir: BorrowedFd<'_>, uid: u32, gid: u32, mode: 
     Ok(set_mode(dir, mode)? || owner)
 }
 
+/// Gives a directory the group of the one that it is in, if that does so, and tells whether it was another.
+pub(super) fn inherit_group(around: BorrowedFd<'_>, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let (around, own) = (fstat(around)?, fstat(dir)?);
+    let differs = around.st_mode & 0o2000 != 0 && around.st_gid != own.st_gid;
+    if differs {
+        fchown(dir, None, Some(Gid::from_raw(around.st_gid)))?;
+    }
+    Ok(differs)
+}
+
 fn set_owner(dir: BorrowedFd<'_>, before: &Stat, uid: u32, gid: u32) -> Result<bool, Errno> {
     let differs = (before.st_uid, before.st_gid) != (uid, gid);
     if differs {

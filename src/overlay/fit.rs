@@ -15,7 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::attributes::{copy_attributes, set_owner_and_mode, times};
+use super::attributes::{copy_attributes, inherit_group, set_owner_and_mode, times};
 use super::dir::OPEN_DIR;
 use super::layers::LayerDirs;
 use super::stage::Attributes;
@@ -75,6 +75,7 @@ impl LayerDirs {
             }
             // Replaced by something else since, which has attributes of its own.
             let Some(dir) = open_within(root, path).map_err(Error::fs(FsOp::Open, &full))? else { continue };
+            let mut copied = false;
             for (layer, opened) in below.iter().zip(&mut lower) {
                 let lower = match opened {
                     Some(lower) => lower,
@@ -86,11 +87,20 @@ impl LayerDirs {
                         if copy_attributes(from.as_fd(), dir.as_fd(), user_xattrs, &full)?.changed {
                             changed.push(&**path);
                         }
+                        copied = true;
                         break;
                     }
                     Below::Other => break,
                     Below::Nothing => {}
                 }
+            }
+            // It would have been made in a directory that may give its group on; those around it come first.
+            if !copied
+                && let Some(around) =
+                    open_within(root, path.parent().unwrap_or(path)).map_err(Error::fs(FsOp::Open, &full))?
+                && inherit_group(around.as_fd(), dir.as_fd()).map_err(Error::fs(FsOp::Chown, &full))?
+            {
+                changed.push(&**path);
             }
         }
         Ok(changed)
